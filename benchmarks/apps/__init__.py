@@ -1,0 +1,1 @@
+"""The WSGI applications under load. Servers import them with the repository's root as current directory."""

@@ -1,0 +1,1 @@
+"""Tests of what turns runs into numbers: `python -m pytest benchmarks`."""

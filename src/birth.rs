@@ -1,0 +1,309 @@
+//! What a worker is born with, and how it is handed over: the supervisor's side and the worker's side of one protocol.
+//!
+//! The supervisor writes a [`Birth`] as JSON into a file in memory and executes
+//! `python -m spawning.worker <number of that descriptor>`. Of all its descriptors the child inherits that file, the
+//! listening sockets, the scoreboard and one end of a control socket, all under the numbers they have in the parent.
+//! From then on both speak over the control socket: a [`Report`] up, an [`Order`] down, and end of file when the other
+//! side is dead.
+
+use std::ffi::OsString;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::limits::CONTROL_MESSAGE_BYTES_MAX;
+use crate::scoreboard::{Dimensions, Scoreboard, cut_in_the_middle};
+use crate::sys::control_socket::ControlSocket;
+use crate::sys::{process, shared_memory};
+
+mod status;
+
+pub use status::{StatusBirth, StatusInheritance, StatusNewborn, bear as bear_status};
+
+/// What a worker says to its supervisor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// The application is loaded and the executors could accept.
+    Ready,
+    /// The application could not be loaded; the worker exits.
+    Failed {
+        /// One line: what went wrong.
+        summary: String,
+        /// The whole traceback, or nothing if there is none.
+        traceback: String,
+    },
+    /// A file has changed: the application should be loaded anew, by a new generation.
+    ReloadWanted {
+        /// The file, or one of several.
+        path: String,
+        /// When the worker noticed, by [`crate::sys::clock::monotonic_ms`]: a generation begun later has it already.
+        at_ms: u64,
+    },
+    /// This worker cannot go on for long and should be replaced.
+    ReplaceWanted {
+        /// Why, for the log.
+        reason: String,
+    },
+}
+
+/// What a supervisor says to its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Start to accept connections: the whole generation is ready.
+    Accept,
+    /// Stop accepting, finish what is held, exit.
+    Drain,
+    /// Open log files anew, whose names now mean other files.
+    Reopen,
+    /// Exit now. Sent only to workers that were never told to accept.
+    Stop,
+}
+
+/// One end of a control socket, which sends `S` and receives `R`.
+#[derive(Debug)]
+pub struct Control<S, R> {
+    socket: ControlSocket,
+    messages: PhantomData<fn(S) -> R>,
+}
+
+/// The worker's end: receiving blocks.
+pub type WorkerControl = Control<Report, Order>;
+/// The supervisor's end: nothing blocks.
+pub type SupervisorControl = Control<Order, Report>;
+
+impl<S: Serialize, R: DeserializeOwned> Control<S, R> {
+    fn new(socket: ControlSocket) -> Self {
+        Self { socket, messages: PhantomData }
+    }
+
+    /// Receives the next message; `None` when the other side is dead.
+    ///
+    /// # Errors
+    /// `InvalidData` for something that is no message; `WouldBlock` when nothing is there yet, on the supervisor's
+    /// end; `Interrupted` when a signal handler ran, on the worker's.
+    pub fn receive(&self) -> io::Result<Option<R>> {
+        let mut buffer = vec![0; CONTROL_MESSAGE_BYTES_MAX];
+        let Some(length) = self.socket.receive(&mut buffer)? else { return Ok(None) };
+        let message = serde_json::from_slice(buffer.get(..length).unwrap_or_default());
+        message.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+}
+
+impl WorkerControl {
+    /// Sends a report; a traceback too long for one message is cut in the middle.
+    ///
+    /// # Errors
+    /// `BrokenPipe` when the supervisor is dead.
+    pub fn send(&self, report: &Report) -> io::Result<()> {
+        self.socket.send(&encode_report(report)?)
+    }
+}
+
+impl SupervisorControl {
+    /// Sends an order.
+    ///
+    /// # Errors
+    /// `BrokenPipe` when the worker is dead, `WouldBlock` when it has stopped reading.
+    pub fn send(&self, order: Order) -> io::Result<()> {
+        self.socket.send(&serde_json::to_vec(&order)?)
+    }
+}
+
+impl<S, R> AsFd for Control<S, R> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn encode_report(report: &Report) -> io::Result<Vec<u8>> {
+    let mut encoded = serde_json::to_vec(report)?;
+    let Report::Failed { summary, traceback } = report else { return Ok(encoded) };
+    // How long a text becomes in JSON depends on what is in it, so halve until it fits: at most six bytes for one.
+    let mut text_bytes_max = CONTROL_MESSAGE_BYTES_MAX / 2;
+    while encoded.len() > CONTROL_MESSAGE_BYTES_MAX {
+        let summary = cut_in_the_middle(summary, text_bytes_max / 8);
+        let traceback = cut_in_the_middle(traceback, text_bytes_max);
+        encoded = serde_json::to_vec(&Report::Failed { summary, traceback })?;
+        text_bytes_max /= 2;
+    }
+    Ok(encoded)
+}
+
+/// What a worker is born with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Birth {
+    /// The configuration of the server.
+    pub config: Config,
+    /// The generation it belongs to, counted from 1.
+    pub generation: u64,
+    /// Which of its generation's processes it is, counted from 0.
+    pub slot: usize,
+    /// Its seat on the scoreboard.
+    pub seat: usize,
+    /// The cores its executors are pinned to, one executor each.
+    pub cores: Vec<usize>,
+    /// The process that started it.
+    pub supervisor_pid: u32,
+    /// A directory for what the workers of this server have between themselves, if they need one.
+    pub private_directory: Option<PathBuf>,
+    listeners: Vec<RawFd>,
+    control: RawFd,
+    scoreboard: RawFd,
+    dimensions: Dimensions,
+}
+
+/// What all workers of one supervisor have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Inheritance<'a> {
+    /// The command a worker runs, but for its last argument, the number of the birth's descriptor.
+    pub command: &'a [OsString],
+    /// The configuration of the server.
+    pub config: &'a Config,
+    /// See [`Birth::private_directory`].
+    pub private_directory: Option<&'a Path>,
+    /// The listening sockets.
+    pub listeners: &'a [OwnedFd],
+    /// The scoreboard's memory.
+    pub scoreboard: BorrowedFd<'a>,
+    /// How that memory is laid out.
+    pub dimensions: Dimensions,
+}
+
+/// What distinguishes one worker from its siblings.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// See [`Birth::generation`].
+    pub generation: u64,
+    /// See [`Birth::slot`].
+    pub slot: usize,
+    /// See [`Birth::seat`].
+    pub seat: usize,
+    /// See [`Birth::cores`].
+    pub cores: Vec<usize>,
+}
+
+/// Starts a worker, and returns its process id and the supervisor's end of its control socket.
+///
+/// # Errors
+/// The operating system's, when it cannot give descriptors, fork, or execute the command.
+pub fn bear(inheritance: &Inheritance<'_>, place: Place) -> io::Result<(u32, SupervisorControl)> {
+    let (parent, child) = ControlSocket::pair()?;
+    let birth = Birth {
+        config: inheritance.config.clone(),
+        generation: place.generation,
+        slot: place.slot,
+        seat: place.seat,
+        cores: place.cores,
+        supervisor_pid: std::process::id(),
+        private_directory: inheritance.private_directory.map(Path::to_owned),
+        listeners: inheritance.listeners.iter().map(AsRawFd::as_raw_fd).collect(),
+        control: child.as_fd().as_raw_fd(),
+        scoreboard: inheritance.scoreboard.as_raw_fd(),
+        dimensions: inheritance.dimensions,
+    };
+    let mut inherited = vec![child.as_fd(), inheritance.scoreboard];
+    inherited.extend(inheritance.listeners.iter().map(AsFd::as_fd));
+    let pid = spawn(inheritance.command, &birth, inherited)?;
+    Ok((pid, Control::new(parent)))
+}
+
+/// Starts `command` with a descriptor of `birth` as its last argument.
+fn spawn(command: &[OsString], birth: &impl Serialize, inherited: Vec<BorrowedFd<'_>>) -> io::Result<u32> {
+    let file = shared_memory::create_file(c"spawning-birth", &serde_json::to_vec(birth)?)?;
+    let mut command = command.to_vec();
+    command.push(file.as_raw_fd().to_string().into());
+    let mut inherited: Vec<BorrowedFd<'_>> = inherited;
+    inherited.push(file.as_fd());
+    process::spawn(&command, &inherited)
+}
+
+/// A worker that has just been born: all it was given, in its own hands.
+#[derive(Debug)]
+pub struct Newborn {
+    /// What it was told.
+    pub birth: Birth,
+    /// The listening sockets. Non-blocking, and to stay so: siblings share them.
+    pub listeners: Vec<OwnedFd>,
+    /// The way to its supervisor.
+    pub control: WorkerControl,
+    /// The scoreboard, on which it already sits in its seat, loading.
+    pub scoreboard: Scoreboard,
+}
+
+impl Newborn {
+    /// Takes what the supervisor left under the descriptor `birth`. To be called once, first of all.
+    ///
+    /// # Errors
+    /// `InvalidData` when this process was not started by a supervisor of this version.
+    pub fn receive(birth: RawFd) -> io::Result<Self> {
+        let birth: Birth = read_birth(process::adopt(birth)?)?;
+        let mut numbers = birth.listeners.clone();
+        numbers.extend([birth.control, birth.scoreboard]);
+        check_each_is_named_once(numbers)?;
+        let listeners = birth.listeners.iter().copied().map(process::adopt).collect::<io::Result<_>>()?;
+        let control = Control::new(process::adopt(birth.control)?.into());
+        let scoreboard = Scoreboard::open(process::adopt(birth.scoreboard)?.as_fd(), birth.dimensions)?;
+        let process = scoreboard.process(birth.seat).ok_or(io::ErrorKind::InvalidData)?;
+        process.enter(std::process::id(), birth.generation, birth.slot, birth.cores.len());
+        Ok(Self { birth, listeners, control, scoreboard })
+    }
+}
+
+impl Newborn {
+    /// A worker in the process that also plays its supervisor, with one seat and no other process: for tests.
+    ///
+    /// # Errors
+    /// The operating system's, when descriptors or memory run out.
+    pub fn in_process(
+        config: Config,
+        cores: Vec<usize>,
+        listeners: Vec<OwnedFd>,
+    ) -> io::Result<(Self, SupervisorControl)> {
+        let (parent, child) = ControlSocket::pair()?;
+        let dimensions =
+            Dimensions { seats: 1, executors: cores.len(), threads: config.application_threads() };
+        let (scoreboard, _memory) = Scoreboard::create(dimensions)?;
+        let (generation, slot, seat) = (1, 0, 0);
+        let birth = Birth {
+            config,
+            generation,
+            slot,
+            seat,
+            cores,
+            supervisor_pid: std::process::id(),
+            private_directory: None,
+            listeners: Vec::new(),
+            control: -1,
+            scoreboard: -1,
+            dimensions,
+        };
+        Ok((Self { birth, listeners, control: Control::new(child), scoreboard }, Control::new(parent)))
+    }
+}
+
+fn read_birth<B: DeserializeOwned>(fd: OwnedFd) -> io::Result<B> {
+    let file = std::fs::File::from(fd);
+    let length = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+    let mut json = vec![0; length];
+    // The parent wrote through the same open file description, so its position is at the end.
+    file.read_exact_at(&mut json, 0)?;
+    Ok(serde_json::from_slice(&json)?)
+}
+
+/// A number adopted twice would be closed twice, the second time under somebody else's feet.
+fn check_each_is_named_once(mut numbers: Vec<RawFd>) -> io::Result<()> {
+    numbers.sort_unstable();
+    if numbers.windows(2).any(|pair| pair.first() == pair.last()) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,450 @@
+//! The command line: words to options, without effects; the caller prints and exits.
+
+use std::io::{self, Write};
+use std::sync::LazyLock;
+
+use argh::{ArgsInfo, FlagInfoKind, FromArgs};
+
+use crate::config::{Config, ConfigError, RawOptions};
+
+mod completion;
+mod help;
+mod manual;
+mod normal;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use settings::{Action, Settings};
+
+/// The name of the program, before every complaint.
+pub const PROGRAM: &str = "spawn";
+
+/// A command line was used wrongly: `EX_USAGE` of BSD's sysexits.
+pub const EXIT_USAGE: i32 = 64;
+
+/// Why the program ends before it has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The status to exit with.
+    pub status: i32,
+    /// What to print first; ends with a line feed.
+    pub output: String,
+    /// Print to standard output, not to standard error.
+    pub to_stdout: bool,
+}
+
+impl Exit {
+    /// An answer to what was asked for.
+    pub fn answer(output: String) -> Self {
+        Self { status: 0, output, to_stdout: true }
+    }
+
+    /// Prints what is to be printed, and returns the status to exit with.
+    pub fn report(&self) -> i32 {
+        // A reader that is gone, such as `head`, needs no message.
+        let _ = if self.to_stdout {
+            io::stdout().write_all(self.output.as_bytes())
+        } else {
+            io::stderr().write_all(self.output.as_bytes())
+        };
+        self.status
+    }
+}
+
+impl From<ConfigError> for Exit {
+    fn from(error: ConfigError) -> Self {
+        Self { status: EXIT_USAGE, output: format!("{PROGRAM}: {error}\n"), to_stdout: false }
+    }
+}
+
+// Every option may be repeated and the last one counts (of a few each), so that a wrapper script's choice can be
+// overruled; argh allows that only to a `Vec`. Values stay words here: `config` reads and judges them.
+
+/// Serve a WSGI application over HTTP with processes, threads and reloads that never drop a request.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(help_triggers("--help"))]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
+struct Words {
+    /// dotted path of the application (package.module.attribute or package.module:attribute), then of any
+    /// middleware, each of which is called with the application so far; another factory than the default may
+    /// want other arguments
+    #[argh(positional, arg_name = "app")]
+    arguments: Vec<String>,
+
+    /// dotted path of the function that turns the options into the configuration to serve
+    #[argh(option, short = 'f', arg_name = "path")]
+    factory: Vec<String>,
+
+    /// answer /_sysinfo with facts about the platform as JSON
+    #[argh(switch)]
+    sysinfo: bool,
+
+    /// measure which lines of the application run, in all processes, and answer /_coverage with a report and
+    /// /_coverage.json with its data
+    #[argh(switch, short = 'c')]
+    coverage: bool,
+
+    /// open a Python console in each process to this user alone; spawn console talks to it
+    #[argh(switch)]
+    backdoor: bool,
+
+    /// file that more options are read from, in TOML
+    #[argh(option, arg_name = "file")]
+    config: Vec<String>,
+
+    /// check the options and load the application, then exit without serving
+    #[argh(switch)]
+    check: bool,
+
+    /// print every option, its value and where it came from, then exit
+    #[argh(switch)]
+    print_config: bool,
+
+    /// address to listen on; the empty word is every IPv4 address of this machine, :: every IPv6 address
+    #[argh(option, short = 'i', arg_name = "address")]
+    host: Vec<String>,
+
+    /// TCP port to listen on; 0 lets the kernel choose
+    #[argh(option, short = 'p', arg_name = "number")]
+    port: Vec<String>,
+
+    /// address to listen on, beside that of --host and --port if either is given; may be repeated
+    #[argh(option, short = 'b', arg_name = "address")]
+    bind: Vec<String>,
+
+    /// permission bits of a unix socket that is bound
+    #[argh(option, arg_name = "mode")]
+    unix_mode: Vec<String>,
+
+    /// user, and group if not the user's own, whom a unix socket that is bound belongs to
+    #[argh(option, arg_name = "user[:group]")]
+    unix_owner: Vec<String>,
+
+    /// TCP port, or unix:PATH, of /status, /status.json, /metrics and /health; 0 lets the kernel choose
+    #[argh(option, arg_name = "number")]
+    status_port: Vec<String>,
+
+    /// address that the status port is bound at; everybody who reaches it may read it
+    #[argh(option, arg_name = "address")]
+    status_host: Vec<String>,
+
+    /// serve in the background; the command ends when the application serves, or says why it cannot
+    #[argh(switch, short = 'd')]
+    daemonize: bool,
+
+    /// file that holds the process id of the supervisor while it runs
+    #[argh(option, arg_name = "file")]
+    pidfile: Vec<String>,
+
+    /// file that standard output is appended to, opened anew on USR1; none is the terminal, with --daemonize nothing
+    #[argh(option, arg_name = "file")]
+    stdout: Vec<String>,
+
+    /// file that standard error is appended to, opened anew on USR1; none is the terminal, with --daemonize nothing
+    #[argh(option, arg_name = "file")]
+    stderr: Vec<String>,
+
+    /// user, and group if not the user's own, to run as once everything is bound; only root may
+    #[argh(option, short = 'u', arg_name = "user[:group]")]
+    chuid: Vec<String>,
+
+    /// worker processes; the CPUs counted are those that affinity and cgroup quota allow
+    #[argh(option, short = 's', arg_name = "number")]
+    processes: Vec<String>,
+
+    /// threads of each process that run the application; 0 is green mode: green threads on its main thread do
+    #[argh(option, short = 't', arg_name = "number")]
+    threads: Vec<String>,
+
+    /// library whose green threads run the application, and patches Python's own for them; implies --threads 0
+    #[argh(option, arg_name = "library")]
+    green: Vec<String>,
+
+    /// requests that green threads of one process may work on at once; more wait in the queue
+    #[argh(option, arg_name = "number")]
+    green_requests_max: Vec<String>,
+
+    /// file the access log is appended to; - is standard output, /dev/null no access log
+    #[argh(option, short = 'l', arg_name = "file")]
+    access_log_file: Vec<String>,
+
+    /// what a line of the access log tells: common, combined, json, or text with atoms such as %h
+    #[argh(option, arg_name = "format")]
+    access_log_format: Vec<String>,
+
+    /// least important messages that are logged
+    #[argh(option, arg_name = "level")]
+    log_level: Vec<String>,
+
+    /// text, or json: one object a line, the access log included
+    #[argh(option, arg_name = "format")]
+    log_format: Vec<String>,
+
+    /// print the configuration at start and at each reload
+    #[argh(switch, short = 'v')]
+    verbose: bool,
+
+    /// answer one request per connection, then close it
+    #[argh(switch)]
+    no_keepalive: bool,
+
+    /// seconds a draining process may take to finish its requests before it is killed; also --deadman
+    #[argh(option, arg_name = "seconds")]
+    deadman_timeout: Vec<String>,
+
+    /// seconds a process may take to load the application
+    #[argh(option, arg_name = "seconds")]
+    start_timeout: Vec<String>,
+
+    /// requests of each process that may wait for a thread; more wait unread in their sockets
+    #[argh(option, arg_name = "number")]
+    queue: Vec<String>,
+
+    /// seconds a request may wait for a thread before it is answered 503
+    #[argh(option, arg_name = "seconds")]
+    queue_timeout: Vec<String>,
+
+    /// longest request line in bytes; a longer one is answered 414
+    #[argh(option, arg_name = "bytes")]
+    request_line_bytes_max: Vec<String>,
+
+    /// most bytes of all header fields of a request; more are answered 431
+    #[argh(option, arg_name = "bytes")]
+    header_bytes_max: Vec<String>,
+
+    /// most header fields of a request; more are answered 431
+    #[argh(option, arg_name = "number")]
+    header_count_max: Vec<String>,
+
+    /// most bytes of a request body; more are answered 413
+    #[argh(option, arg_name = "bytes")]
+    body_bytes_max: Vec<String>,
+
+    /// seconds from the first byte of a request to the end of its header; a slower one is answered 408
+    #[argh(option, arg_name = "seconds")]
+    header_timeout: Vec<String>,
+
+    /// seconds a connection may be idle between two requests
+    #[argh(option, arg_name = "seconds")]
+    keepalive_timeout: Vec<String>,
+
+    /// seconds a request body may make no progress; a slower one is answered 408
+    #[argh(option, arg_name = "seconds")]
+    body_timeout: Vec<String>,
+
+    /// slowest average rate of a request body in bytes per second, after its first ten seconds; a slower one is
+    /// answered 408
+    #[argh(option, arg_name = "bytes")]
+    body_bytes_per_s_min: Vec<String>,
+
+    /// requests one connection may carry
+    #[argh(option, arg_name = "number")]
+    requests_per_connection_max: Vec<String>,
+
+    /// seconds in which a client must take some of its response; one that takes nothing is cut off
+    #[argh(option, arg_name = "seconds")]
+    response_stall_timeout: Vec<String>,
+
+    /// connections of each process, at most seven eighths of its open files; more wait to be accepted
+    #[argh(option, arg_name = "number")]
+    connections_max: Vec<String>,
+
+    /// call the application before the body of a request has arrived; reading it then waits for the client, in an
+    /// application thread
+    #[argh(switch)]
+    stream_uploads: bool,
+
+    /// directory of the temporary files that hold what is too large for memory
+    #[argh(option, arg_name = "directory")]
+    spill_directory: Vec<String>,
+
+    /// most bytes of all temporary files of each process; a request body beyond it is answered 507
+    #[argh(option, arg_name = "bytes")]
+    spill_bytes_max: Vec<String>,
+
+    /// most bytes of one response that wait in a temporary file for a slow client; then the thread that makes them
+    /// waits, too
+    #[argh(option, arg_name = "bytes")]
+    response_spill_bytes_max: Vec<String>,
+
+    /// proxies whose Forwarded and X-Forwarded-* fields are believed; of any other peer they are dropped; may be
+    /// repeated, and each counts
+    #[argh(option, arg_name = "list")]
+    trusted_proxies: Vec<String>,
+
+    /// version of the PROXY protocol that every connection of a trusted proxy must begin with
+    #[argh(option, arg_name = "version")]
+    proxy_protocol: Vec<String>,
+
+    /// dev reloads when the file of a loaded module changes, and waits for a change when loading fails
+    #[argh(option, short = 'r', arg_name = "how")]
+    reload: Vec<String>,
+
+    /// reload when this file, or a file in this directory, changes; may be repeated, and each counts
+    #[argh(option, short = 'w', arg_name = "path")]
+    watch: Vec<String>,
+
+    /// most memory of all processes together, shared pages counted once; more reloads gracefully; a number
+    /// without K, M or G counts KiB; 0 is no limit
+    #[argh(option, short = 'm', arg_name = "memory")]
+    max_memory: Vec<String>,
+
+    /// most memory of one worker process; one that has more is replaced gracefully; 0 is no limit
+    #[argh(option, arg_name = "memory")]
+    max_worker_memory: Vec<String>,
+
+    /// seconds after which a worker process is replaced gracefully, up to a tenth later; 0 is no limit
+    #[argh(option, short = 'a', arg_name = "seconds")]
+    max_age: Vec<String>,
+
+    /// requests after which a worker process is replaced gracefully; 0 is no limit
+    #[argh(option, arg_name = "number")]
+    max_requests: Vec<String>,
+
+    /// up to so many requests more, a different number for each process
+    #[argh(option, arg_name = "number")]
+    max_requests_jitter: Vec<String>,
+
+    /// seconds the application may work on a request without sending a byte; then the client is answered 504, the
+    /// stack is logged and the worker process is replaced; 0 is no limit
+    #[argh(option, arg_name = "seconds")]
+    request_timeout: Vec<String>,
+
+    /// seconds a worker process may show no life before it is replaced; 0 is for ever
+    #[argh(option, arg_name = "seconds")]
+    stuck_timeout: Vec<String>,
+
+    /// print a script that teaches a shell to complete the options, then exit
+    #[argh(option, arg_name = "shell")]
+    completion: Vec<String>,
+
+    /// print the manual page in roff, then exit
+    #[argh(switch)]
+    man: bool,
+
+    /// print the version and exit
+    #[argh(switch)]
+    version: bool,
+}
+
+/// The command line of one run as options, unchecked but for their names; other sources are [`Settings`]' part.
+///
+/// # Errors
+/// Not an error alone: `--help` and its like are answered this way too, with status 0. An unknown option or a
+/// missing value is [`EXIT_USAGE`].
+pub fn parse(words: &[String]) -> Result<RawOptions, Exit> {
+    Settings::of_command_line(words)?.raw()
+}
+
+/// The command line of one run as a checked configuration; see [`parse`] and [`Config::from_words`].
+///
+/// # Errors
+/// What either of the two refuses.
+pub fn configure(words: &[String], default_processes: usize) -> Result<Config, Exit> {
+    Settings::of_command_line(words)?.config(default_processes)
+}
+
+/// The text of `spawn --help`.
+pub fn help() -> String {
+    let info = Words::get_args_info();
+    let arguments = info.positionals.first().map_or("", |positional| positional.description);
+    help::render(info.description, arguments, options())
+}
+
+/// The page that `spawn --man` prints.
+pub fn manual() -> String {
+    let info = Words::get_args_info();
+    let arguments = info.positionals.first().map_or("", |positional| positional.description);
+    manual::page(info.description, arguments, options())
+}
+
+impl From<Words> for RawOptions {
+    fn from(words: Words) -> Self {
+        let last = |mut values: Vec<String>| values.pop();
+        Self {
+            arguments: words.arguments,
+            factory: last(words.factory),
+            host: last(words.host),
+            port: last(words.port),
+            bind: words.bind,
+            unix_mode: last(words.unix_mode),
+            unix_owner: last(words.unix_owner),
+            status_port: last(words.status_port),
+            status_host: last(words.status_host),
+            daemonize: words.daemonize,
+            pidfile: last(words.pidfile),
+            stdout: last(words.stdout),
+            stderr: last(words.stderr),
+            chuid: last(words.chuid),
+            processes: last(words.processes),
+            threads: last(words.threads),
+            green: last(words.green),
+            green_requests_max: last(words.green_requests_max),
+            access_log_file: last(words.access_log_file),
+            access_log_format: last(words.access_log_format),
+            log_level: last(words.log_level),
+            log_format: last(words.log_format),
+            verbose: words.verbose,
+            sysinfo: words.sysinfo,
+            coverage: words.coverage,
+            backdoor: words.backdoor,
+            no_keepalive: words.no_keepalive,
+            deadman_timeout: last(words.deadman_timeout),
+            start_timeout: last(words.start_timeout),
+            queue: last(words.queue),
+            queue_timeout: last(words.queue_timeout),
+            request_line_bytes_max: last(words.request_line_bytes_max),
+            header_bytes_max: last(words.header_bytes_max),
+            header_count_max: last(words.header_count_max),
+            body_bytes_max: last(words.body_bytes_max),
+            header_timeout: last(words.header_timeout),
+            keepalive_timeout: last(words.keepalive_timeout),
+            body_timeout: last(words.body_timeout),
+            body_bytes_per_s_min: last(words.body_bytes_per_s_min),
+            requests_per_connection_max: last(words.requests_per_connection_max),
+            response_stall_timeout: last(words.response_stall_timeout),
+            connections_max: last(words.connections_max),
+            stream_uploads: words.stream_uploads,
+            spill_directory: last(words.spill_directory),
+            spill_bytes_max: last(words.spill_bytes_max),
+            response_spill_bytes_max: last(words.response_spill_bytes_max),
+            trusted_proxies: words.trusted_proxies,
+            proxy_protocol: last(words.proxy_protocol),
+            reload: last(words.reload),
+            watch: words.watch,
+            max_memory: last(words.max_memory),
+            max_worker_memory: last(words.max_worker_memory),
+            max_age: last(words.max_age),
+            max_requests: last(words.max_requests),
+            max_requests_jitter: last(words.max_requests_jitter),
+            request_timeout: last(words.request_timeout),
+            stuck_timeout: last(words.stuck_timeout),
+        }
+    }
+}
+
+/// What the argh structs say of an option, for the normaliser, the help text and the documentation.
+struct OptionName {
+    long: &'static str,
+    short: Option<char>,
+    /// The placeholder of its value; `None` for a switch.
+    value: Option<&'static str>,
+    meaning: &'static str,
+}
+
+fn options() -> &'static [OptionName] {
+    static OPTIONS: LazyLock<Vec<OptionName>> = LazyLock::new(|| {
+        let named = Words::get_args_info().flags.iter().map(|flag| OptionName {
+            long: flag.long,
+            short: flag.short.or((flag.long == "--help").then_some('h')),
+            value: match flag.kind {
+                FlagInfoKind::Option { arg_name } => Some(arg_name),
+                FlagInfoKind::Switch => None,
+            },
+            meaning: flag.description,
+        });
+        named.collect()
+    });
+    &OPTIONS
+}

@@ -1,0 +1,27 @@
+//! The seam between the executors and whatever answers requests: a [`Request`] goes through the bounded [`Queue`]
+//! to an [`Application`], which answers through the request's [`Reply`].
+//!
+//! Nothing here knows sockets' readiness or Python. Everything an executor and an application thread share is here.
+
+mod application;
+mod concurrency;
+mod date;
+mod lineup;
+mod outbox;
+mod queue;
+mod quick_share;
+mod quota;
+mod reply;
+mod request;
+mod upload;
+
+pub use application::{Application, EchoApplication, LoadFailure, ThreadWatch};
+pub use concurrency::Usage;
+pub use date::date_now;
+pub use lineup::Seat;
+pub use outbox::{End, Haste, Message, Outbox, Outcome, Payload};
+pub use queue::{Queue, Taken};
+pub use quota::{Quota, Share};
+pub use reply::{Exchange, Line, Reply, Work};
+pub use request::{Body, ConnectionFacts, Request};
+pub use upload::{Upload, UploadReader};

@@ -1,0 +1,346 @@
+//! Answering a request from an application thread, without ever waiting for a slow client's socket.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{End, Haste, Message, Outbox, Outcome, Payload};
+use crate::http::RequestFacts;
+use crate::limits::{
+    PART_BYTES_SMALL, PARTS_TOGETHER_BYTES, PARTS_TOGETHER_WITHIN, RESPONSE_MEMORY_BYTES_MAX,
+};
+
+/// Nobody has answered the request yet.
+const NOBODY: u8 = 0;
+/// The application thread answers it.
+const THREAD: u8 = 1;
+/// The executor answers it, or has cut it off.
+const EXECUTOR: u8 = 2;
+
+/// What an application thread does for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The thread, never 0.
+    pub thread: u64,
+    /// Since it took the request.
+    pub lasts: Duration,
+    /// Pieces of the response it has sent.
+    pub sends: u64,
+}
+
+/// A connection's socket as an application thread may use it.
+pub trait Line: Send + Sync {
+    /// Sends what the socket takes without waiting, and returns how many bytes that was; 0 also when it is broken.
+    fn send(&self, bytes: &[u8]) -> usize;
+}
+
+/// What an executor and an application thread share about one connection. At most one request of it is with the
+/// application, so its fields speak of that request.
+pub struct Exchange {
+    line: Box<dyn Line>,
+    outbox: Arc<Outbox>,
+    connection: usize,
+    /// Bytes handed to the executor and not yet in the kernel.
+    unsent_bytes: AtomicUsize,
+    /// The request's body is still on its way.
+    uploading: AtomicBool,
+    /// The client is gone: nothing more needs to be produced.
+    closed: AtomicBool,
+    /// The executor wants to know at once when the response has ended.
+    awaited: AtomicBool,
+    /// The thread that works on the request, 0 while none does, and since when.
+    worked_by: AtomicU64,
+    worked_since_ms: AtomicU64,
+    /// Pieces of the response that thread has sent.
+    sends: AtomicU64,
+    /// Who answers the request: see [`Exchange::silence`].
+    speaker: AtomicU8,
+    /// What else to call, once, when there is room.
+    room: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    room_made: Condvar,
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Exchange").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+impl Exchange {
+    /// An exchange over `line`, whose executor reads `outbox` and knows the connection as `connection`.
+    pub fn new(line: Box<dyn Line>, outbox: Arc<Outbox>, connection: usize) -> Self {
+        Self {
+            line,
+            outbox,
+            connection,
+            unsent_bytes: AtomicUsize::new(0),
+            uploading: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
+            worked_by: AtomicU64::new(0),
+            worked_since_ms: AtomicU64::new(0),
+            sends: AtomicU64::new(0),
+            speaker: AtomicU8::new(NOBODY),
+            room: Mutex::new(None),
+            room_made: Condvar::new(),
+        }
+    }
+
+    /// Executor: `count` bytes went to the kernel; a thread that waits for room may go on.
+    pub fn note_written(&self, count: usize) {
+        let before = self.unsent_bytes.fetch_sub(count, Ordering::SeqCst);
+        if before > RESPONSE_MEMORY_BYTES_MAX / 2 && before - count <= RESPONSE_MEMORY_BYTES_MAX / 2 {
+            self.notify();
+        }
+    }
+
+    /// Executor: the client is gone. Threads stop waiting, and learn of it.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.notify();
+    }
+
+    /// Executor: the client has sent more, so the end of this response must not be kept quiet. Whoever calls this
+    /// must look at the outbox once more afterwards.
+    pub fn await_end(&self) {
+        self.awaited.store(true, Ordering::SeqCst);
+    }
+
+    /// Executor: says whether the request's body is still on its way, so that its connection may have to be closed.
+    pub fn set_uploading(&self, uploading: bool) {
+        self.uploading.store(uploading, Ordering::Relaxed);
+    }
+
+    /// Executor: whether the application thread has begun its answer.
+    pub fn is_answering(&self) -> bool {
+        self.speaker.load(Ordering::SeqCst) == THREAD
+    }
+
+    /// Thread: wakes the connection's task.
+    pub(super) fn nudge(&self) {
+        let payload = Payload::Memory(Vec::new());
+        self.outbox.send_now(Message { connection: self.connection, payload, end: None });
+    }
+
+    /// Executor: a new request begins, whose end is `awaited` or may be kept quiet.
+    pub fn reopen(&self, awaited: bool) {
+        self.awaited.store(awaited, Ordering::SeqCst);
+        self.worked_by.store(0, Ordering::Relaxed);
+        self.sends.store(0, Ordering::Relaxed);
+        self.speaker.store(NOBODY, Ordering::SeqCst);
+    }
+
+    /// Executor: which work an application thread does on the request, as of `now_ms`; `None` while it is queued.
+    pub fn work(&self, now_ms: u64) -> Option<Work> {
+        let thread = self.worked_by.load(Ordering::Acquire);
+        let lasts_ms = now_ms.saturating_sub(self.worked_since_ms.load(Ordering::Relaxed));
+        let sends = self.sends.load(Ordering::Relaxed);
+        (thread != 0).then_some(Work { thread, lasts: Duration::from_millis(lasts_ms), sends })
+    }
+
+    /// Executor: from now on nothing that the application thread says is sent. Returns whether it has said nothing yet,
+    /// so that the executor may answer in its place.
+    pub fn silence(&self) -> bool {
+        self.speaker.swap(EXECUTOR, Ordering::SeqCst) == NOBODY
+    }
+
+    fn notify(&self) {
+        let call = self.room.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.room_made.notify_all();
+        if let Some(call) = call {
+            call();
+        }
+    }
+}
+
+/// The one answer to one request. Dropped unfinished, it closes the connection.
+#[derive(Debug)]
+pub struct Reply {
+    exchange: Arc<Exchange>,
+    facts: RequestFacts,
+    finished: bool,
+    /// When the last part of the response was sent.
+    part_at: Option<Instant>,
+}
+
+impl Reply {
+    /// The answer to the request that `facts` tells about.
+    pub fn new(exchange: Arc<Exchange>, facts: RequestFacts) -> Self {
+        Self { exchange, facts, finished: false, part_at: None }
+    }
+
+    /// Whether this answers a request of that exchange.
+    pub fn is_of(&self, exchange: &Arc<Exchange>) -> bool {
+        Arc::ptr_eq(&self.exchange, exchange)
+    }
+
+    /// Gives the reply up without a word: the executor answers for itself.
+    pub fn discard(mut self) {
+        self.finished = true;
+    }
+
+    /// What framing the response needs to know of the request.
+    pub fn facts(&self) -> RequestFacts {
+        self.facts
+    }
+
+    /// Whether the server wants the connection to live on after this response.
+    pub fn may_keep_alive(&self) -> bool {
+        !self.exchange.outbox.is_draining() && !self.exchange.uploading.load(Ordering::Relaxed)
+    }
+
+    /// Whether the access log wants to know the response's head: [`End::response_head`].
+    pub fn wants_response_head(&self) -> bool {
+        self.exchange.outbox.keeps_response_heads()
+    }
+
+    /// Thread: notes who works on the request, since `now_ms` by a clock that [`Exchange::work`] is asked by, too.
+    pub fn begin(&self, thread: u64, now_ms: u64) {
+        self.exchange.worked_since_ms.store(now_ms, Ordering::Relaxed);
+        self.exchange.worked_by.store(thread, Ordering::Release);
+    }
+
+    /// Green thread: notes that it works on the request, of which [`Reply::begin`] knew only the thread below.
+    pub fn begin_as(&self, green_thread: u64) {
+        self.exchange.worked_by.store(green_thread, Ordering::Release);
+    }
+
+    /// Takes the word for the application thread; false when the executor has it.
+    fn speak(&self) -> bool {
+        let exchange = &self.exchange;
+        exchange.sends.store(exchange.sends.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let before = exchange.speaker.compare_exchange(NOBODY, THREAD, Ordering::SeqCst, Ordering::SeqCst);
+        before != Err(EXECUTOR)
+    }
+
+    /// Whether the client is gone.
+    pub fn is_closed(&self) -> bool {
+        self.exchange.closed.load(Ordering::Relaxed)
+    }
+
+    /// Sends a part of the response, at once if the socket takes it, else through the executor. Small parts in quick
+    /// succession go through the executor too, which sends in one call what has come within a moment.
+    pub fn send(&mut self, mut bytes: Vec<u8>) {
+        if !self.speak() {
+            return;
+        }
+        let now = Instant::now();
+        let last = self.part_at.replace(now);
+        let follows = last.is_some_and(|last| now.duration_since(last) < PARTS_TOGETHER_WITHIN);
+        let is_one_of_many = follows && bytes.len() < PART_BYTES_SMALL;
+        if !is_one_of_many && self.exchange.unsent_bytes.load(Ordering::SeqCst) == 0 {
+            let sent = self.send_directly(&bytes);
+            if sent == bytes.len() {
+                return;
+            }
+            bytes.drain(..sent);
+        }
+        let length = bytes.len();
+        let unsent = self.exchange.unsent_bytes.fetch_add(length, Ordering::SeqCst) + length;
+        let message = self.message(Payload::Memory(bytes), None);
+        if is_one_of_many && unsent < PARTS_TOGETHER_BYTES {
+            self.exchange.outbox.send_part(message);
+        } else {
+            self.exchange.outbox.send_now(message);
+        }
+    }
+
+    /// Whether so much is unsent that the caller should [`Reply::wait_for_room`] before it produces more.
+    pub fn is_congested(&self) -> bool {
+        self.exchange.unsent_bytes.load(Ordering::SeqCst) > RESPONSE_MEMORY_BYTES_MAX && !self.is_closed()
+    }
+
+    /// Waits until the client has taken enough, or is gone. Never call it holding what others wait for.
+    pub fn wait_for_room(&self) {
+        let mut room = self.exchange.room.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.lacks_room() {
+            room = self.exchange.room_made.wait(room).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Has `call` called, from any thread, once the client has taken enough or is gone; at once if that is so already.
+    pub fn when_room(&self, call: impl FnOnce() + Send + 'static) {
+        let mut room = self.exchange.room.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.lacks_room() {
+            *room = Some(Box::new(call));
+        } else {
+            drop(room);
+            call();
+        }
+    }
+
+    fn lacks_room(&self) -> bool {
+        self.exchange.unsent_bytes.load(Ordering::SeqCst) > RESPONSE_MEMORY_BYTES_MAX / 2 && !self.is_closed()
+    }
+
+    /// Ends the response with `payload`, sent with as much `haste`.
+    pub fn finish(mut self, mut payload: Payload, mut end: End, haste: Haste) {
+        self.finished = true;
+        if !self.speak() {
+            payload = Payload::Memory(Vec::new());
+            end.outcome = Outcome::Broken;
+        }
+        let keep_alive = end.outcome == Outcome::KeepAlive;
+        let nothing_unsent = self.exchange.unsent_bytes.load(Ordering::SeqCst) == 0;
+        let payload = match payload {
+            Payload::Memory(mut bytes) if haste == Haste::Now && keep_alive && nothing_unsent => {
+                let sent = self.send_directly(&bytes);
+                bytes.drain(..sent);
+                Payload::Memory(bytes)
+            }
+            other => other,
+        };
+        let unsent = payload.memory_bytes();
+        let all_sent = unsent == 0 && matches!(payload, Payload::Memory(_)) && nothing_unsent;
+        self.exchange.unsent_bytes.fetch_add(unsent, Ordering::SeqCst);
+        end.is_sent = all_sent;
+        let ended_at = end.ended_at;
+        let message = self.message(payload, Some(Box::new(end)));
+        self.deliver(message, haste, all_sent && keep_alive, ended_at);
+    }
+
+    fn deliver(&self, message: Message, haste: Haste, quiet: bool, now: Instant) {
+        let outbox = &self.exchange.outbox;
+        if !quiet {
+            match haste {
+                Haste::Now => outbox.send_now(message),
+                Haste::Together { company, delay_max } => outbox.send_soon(message, company, delay_max, now),
+            }
+            return;
+        }
+        outbox.send_quietly(message);
+        // The executor sets either before it looks into the outbox for the last time.
+        fence(Ordering::SeqCst);
+        if self.exchange.awaited.load(Ordering::SeqCst) || outbox.is_draining() {
+            outbox.wake();
+        }
+    }
+
+    fn send_directly(&self, bytes: &[u8]) -> usize {
+        // A broken connection is the executor's to find: it closes, and logs, in one place.
+        self.exchange.line.send(bytes)
+    }
+
+    fn message(&self, payload: Payload, end: Option<Box<End>>) -> Message {
+        Message { connection: self.exchange.connection, payload, end }
+    }
+}
+
+impl Payload {
+    /// Bytes of it that sit in memory.
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Memory(bytes) | Self::File { prefix: bytes, .. } => bytes.len(),
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if !self.finished {
+            let end = End::new(Outcome::Broken, 0, 0, None);
+            let message = self.message(Payload::Memory(Vec::new()), Some(Box::new(end)));
+            self.exchange.outbox.send_now(message);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Spawning: a WSGI server of forked processes, pinned executors and application threads.
+//!
+//! `docs/architecture.md` shows the house on one page. This file is the extension module `spawning._core`: what
+//! Python may call, a dozen lines each.
+
+pub mod birth;
+pub mod cli;
+pub mod config;
+pub mod gateway;
+pub mod http;
+pub mod limits;
+pub mod log;
+#[cfg(feature = "python")]
+pub mod python;
+pub mod reactor;
+pub mod scoreboard;
+pub mod status;
+pub mod supervisor;
+pub mod sys;
+pub mod worker;
+
+/// The server itself.
+#[cfg(feature = "python")]
+#[pyo3::pymodule(gil_used = false)]
+mod _core {
+    use std::env;
+    use std::ffi::OsString;
+    use std::io;
+    use std::os::unix::ffi::OsStringExt;
+    use std::sync::Arc;
+
+    use pyo3::prelude::*;
+
+    use crate::birth::{Newborn, StatusNewborn};
+    use crate::cli::{Action, Exit, Settings};
+    use crate::config::Logging;
+    use crate::config::{Config, Extra};
+    use crate::gateway::Application;
+    use crate::python::PythonApplication;
+    use crate::supervisor::Commands;
+    use crate::supervisor::evaluate::{Depth, evaluate};
+    use crate::sys::affinity;
+    use crate::{log, supervisor};
+
+    /// The exit status of a worker that could not even begin (`EX_SOFTWARE` of sysexits.h).
+    const EXIT_NOT_BORN: i32 = 70;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// Does what the words of a command line say; returns the exit status. `interpreter` starts this interpreter when
+    /// the words of what it shall run are added; `python` names it and its version.
+    #[pyfunction]
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over what it made")]
+    fn main(py: Python<'_>, words: Vec<String>, interpreter: Vec<Vec<u8>>, python: String) -> i32 {
+        let interpreter: Vec<OsString> = interpreter.into_iter().map(OsString::from_vec).collect();
+        py.detach(|| spawn(&words, &interpreter, &python).unwrap_or_else(|exit| exit.report()))
+    }
+
+    /// Reads the options, asks the config factory, and serves, or does what else the options say.
+    fn spawn(words: &[String], interpreter: &[OsString], python: &str) -> Result<i32, Exit> {
+        let run = |module: &str| [interpreter, &["-m".into(), module.into()]].concat();
+        let processes = affinity::default_processes();
+        let mut settings = Settings::read(words, env::vars_os())?;
+        let mut config = settings.config(processes)?;
+        must_be_installed(&settings, &config)?;
+        let action = settings.action()?;
+        let depth = if action == Action::Check { Depth::Application } else { Depth::Factory };
+        if depth == Depth::Application || !config.has_default_factory() {
+            match evaluate(&run("spawning.evaluate"), &config, depth) {
+                Ok(answer) => settings.add_answer(&answer, &config.factory)?,
+                Err(status) => return Ok(status),
+            }
+            config = settings.config(processes)?;
+            must_be_installed(&settings, &config)?;
+        }
+        match action {
+            Action::Check => {
+                Err(Exit::answer("the options are valid and the application loads\n".to_owned()))
+            }
+            Action::PrintConfig => Err(Exit::answer(settings.table(&config))),
+            Action::Serve => {
+                log::init(config.logging);
+                let commands = Commands { worker: run("spawning.worker"), status: run("spawning.status") };
+                Ok(supervisor::run(config, commands, python))
+            }
+        }
+    }
+
+    /// Refuses a configuration that needs a library of Python which is not there.
+    fn must_be_installed(settings: &Settings, config: &Config) -> Result<(), Exit> {
+        let is_missing = |py: Python<'_>, extra: &Extra| {
+            let find_spec = py.import("importlib.util")?.getattr("find_spec")?;
+            Ok::<bool, PyErr>(find_spec.call1((extra.module,))?.is_none())
+        };
+        // One that cannot even be looked for will say why when it is imported.
+        let missing = |extra: &Extra| Python::attach(|py| is_missing(py, extra)).unwrap_or(false);
+        config
+            .extras()
+            .into_iter()
+            .find(missing)
+            .map_or(Ok(()), |extra| Err(settings.refuse(extra.missing())))
+    }
+
+    /// Lives a worker's life, born through descriptor `birth`; returns the exit status.
+    #[pyfunction]
+    fn worker(py: Python<'_>, birth: i32) -> i32 {
+        let prepared = py.detach(|| {
+            let newborn = Newborn::receive(birth)
+                .inspect(|newborn| log::init(newborn.birth.config.logging))
+                .inspect_err(|_| log::init(Logging::default()))?;
+            let application = PythonApplication::new(
+                newborn.birth.config.clone(),
+                newborn.birth.slot,
+                newborn.birth.private_directory.clone(),
+            )?;
+            Ok::<_, io::Error>((newborn, Arc::new(application) as Arc<dyn Application>))
+        });
+        match prepared {
+            Ok((newborn, application)) => py.detach(|| crate::worker::run(newborn, &application)),
+            Err(error) => {
+                tracing::error!(%error, "this process cannot be a worker; `spawn` starts them");
+                EXIT_NOT_BORN
+            }
+        }
+    }
+
+    /// Is the status process, born through descriptor `birth`; returns the exit status.
+    #[pyfunction]
+    fn status(py: Python<'_>, birth: i32) -> i32 {
+        py.detach(|| match StatusNewborn::receive(birth) {
+            Ok(newborn) => {
+                log::init(newborn.birth.config.logging);
+                crate::status::run(newborn)
+            }
+            Err(error) => {
+                log::init(Logging::default());
+                tracing::error!(%error, "this process cannot be the status process; `spawn` starts it");
+                EXIT_NOT_BORN
+            }
+        })
+    }
+}

@@ -1,0 +1,214 @@
+//! What the server says on standard error, one event a line: `key=value` for people and `grep`, JSON for collectors.
+//!
+//! ```text
+//! time=2026-11-21T05:04:00.123456Z level=WARN pid=4242 message="a worker died" slot=0 how="signal 9 (SIGKILL)"
+//! ```
+
+use std::fmt::{self, Debug};
+use std::io::Write as _;
+use std::panic;
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::config::{LogFormat, LogLevel, Logging};
+
+/// The environment variable that chooses what is logged, for example `debug` or `spawning::supervisor=trace`.
+pub const FILTER_VARIABLE: &str = "SPAWNING_LOG";
+
+/// The field that people want to see line by line: as text it follows the event instead of standing in it.
+const TRACEBACK: &str = "traceback";
+
+/// What [`init`] was told.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// Sends the events of this process to standard error, those of its level and above unless
+/// [`FILTER_VARIABLE`] says otherwise. The first call in a process decides; others do nothing.
+pub fn init(logging: Logging) {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::from_level(level(logging.level)).into())
+        .with_env_var(FILTER_VARIABLE)
+        .from_env_lossy();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .event_format(Line { format: logging.format })
+        .finish();
+    // An error means that somebody has decided already.
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        let _ = FORMAT.set(logging.format);
+        panic::set_hook(Box::new(report_panic));
+    }
+}
+
+fn level(level: LogLevel) -> Level {
+    match level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Trace => Level::TRACE,
+    }
+}
+
+/// Writes a line for the person who starts the server, whatever the level; as JSON where every line is.
+pub fn say(line: &str) {
+    let mut text = format!("{line}\n");
+    if FORMAT.get() == Some(&LogFormat::Json) {
+        let mut fields = Fields::default();
+        let mut time = String::new();
+        let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+        fields.push("time", time.into());
+        fields.push("level", if line.starts_with("spawn: ") { "ERROR" } else { "INFO" }.into());
+        fields.push("pid", std::process::id().into());
+        fields.push("message", line.into());
+        text.clear();
+        let _ = fields.write_json(&mut text);
+    }
+    // A closed standard error must not stop a server. One write, lest workers that share it write in between.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Logs a panic like any other event. It is a bug of the server, and ends the task or thread that met it, no more.
+fn report_panic(panic: &panic::PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let message = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(bug = message, "a task of the server panicked at {place}; please report this");
+}
+
+/// Writes an event as one line.
+struct Line {
+    format: LogFormat,
+}
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        let mut fields = Fields::default();
+        fields.push("time", time.into());
+        fields.push("level", event.metadata().level().as_str().into());
+        fields.push("pid", std::process::id().into());
+        event.record(&mut fields);
+        match self.format {
+            LogFormat::Text => fields.write_text(&mut writer),
+            LogFormat::Json => fields.write_json(&mut writer),
+        }
+    }
+}
+
+/// The fields of an event, in the order in which they are written.
+#[derive(Default)]
+struct Fields(Vec<(&'static str, Value)>);
+
+impl Fields {
+    fn push(&mut self, name: &'static str, value: Value) {
+        self.0.push((name, value));
+    }
+
+    fn write_text(&self, writer: &mut impl fmt::Write) -> fmt::Result {
+        let mut separator = "";
+        for (name, value) in self.0.iter().filter(|(name, _)| *name != TRACEBACK) {
+            write!(writer, "{separator}{name}={}", Plain(value))?;
+            separator = " ";
+        }
+        writer.write_char('\n')?;
+        let traceback =
+            self.0.iter().find(|(name, _)| *name == TRACEBACK).and_then(|(_, value)| value.as_str());
+        traceback.unwrap_or_default().lines().try_for_each(|line| writeln!(writer, "{line}"))
+    }
+
+    fn write_json(self, writer: &mut impl fmt::Write) -> fmt::Result {
+        let object: Map<String, Value> =
+            self.0.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        writeln!(writer, "{}", Value::Object(object))
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.push(field.name(), format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.push(field.name(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.push(field.name(), value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.push(field.name(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.push(field.name(), value.into());
+    }
+}
+
+/// A value without quotes wherever it can be told from the next pair without them.
+struct Plain<'a>(&'a Value);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |text: &str| {
+            !text.is_empty()
+                && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '/' | '+'))
+        };
+        match self.0 {
+            Value::String(text) if is_plain(text) => formatter.write_str(text),
+            value => write!(formatter, "{value}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields() -> Fields {
+        let mut fields = Fields::default();
+        fields.push("level", "WARN".into());
+        fields.push("message", "a \"worker\"\ndied".into());
+        fields.push("slot", 0.into());
+        fields.push("traceback", "Traceback:\n  File \"a.py\"\n".into());
+        fields
+    }
+
+    #[test]
+    fn an_event_is_one_line_and_its_traceback_follows() {
+        let mut text = String::new();
+        fields().write_text(&mut text).unwrap();
+        let expected = "level=WARN message=\"a \\\"worker\\\"\\ndied\" slot=0\nTraceback:\n  File \"a.py\"\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn in_json_everything_is_in_the_object() {
+        let mut text = String::new();
+        fields().write_json(&mut text).unwrap();
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["traceback"], "Traceback:\n  File \"a.py\"\n");
+        assert_eq!(text.lines().count(), 1);
+    }
+}

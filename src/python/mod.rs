@@ -1,0 +1,19 @@
+//! Python's side of a worker: the application threads, and WSGI (PEP 3333) between a request and the application.
+//!
+//! The room where `PyO3` lives. A thread attaches to the interpreter once, for life, and lets go only to wait.
+#![allow(unsafe_code)]
+
+mod application;
+mod environ;
+mod errors;
+mod file_wrapper;
+mod green;
+mod input;
+mod respond;
+mod response;
+mod start_response;
+mod threads;
+
+pub use application::PythonApplication;
+pub(crate) use file_wrapper::FileWrapper;
+pub(crate) use input::Input;

@@ -1,0 +1,279 @@
+//! From a request to its finished response: calls the application and sends what it returns (PEP 3333).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pyo3::exceptions::PyAssertionError;
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+use super::FileWrapper;
+use super::environ::Environs;
+use super::errors::describe;
+use super::green::Green;
+use super::response::{Response, Shortfall};
+use super::start_response::{StartResponse, body_bytes, refused};
+use crate::gateway::{Haste, Queue, Request};
+
+/// Answers one request that was taken at `taken_at`, whatever the application does.
+pub(super) fn answer<'py>(
+    py: Python<'py>,
+    application: &Bound<'py, PyAny>,
+    environs: &mut Environs<'py>,
+    request: Request,
+    queue: &Queue,
+    taken_at: Instant,
+) {
+    if let Some(prepared) = Prepared::new(py, environs, request, None) {
+        prepared.converse(application, Pace::Shared { queue, taken_at });
+    }
+}
+
+/// What the application is to be called with.
+pub(super) struct Prepared<E, S> {
+    environ: E,
+    start_response: S,
+}
+
+/// The same between two green threads.
+pub(super) type Unbound = Prepared<Py<PyDict>, Py<StartResponse>>;
+
+impl<'py> Prepared<Bound<'py, PyDict>, Bound<'py, StartResponse>> {
+    /// `None` when memory is exhausted; the reply, dropped, then closes the connection.
+    pub(super) fn new(
+        py: Python<'py>,
+        environs: &mut Environs<'py>,
+        request: Request,
+        green: Option<Arc<Green>>,
+    ) -> Option<Self> {
+        let Request { head, body, connection, forwarded, reply, .. } = request;
+        let environ = environs.build(py, &head, body, &connection, forwarded.as_deref());
+        let start_response = Bound::new(py, StartResponse::new(Response::new(reply, head), green));
+        match (environ, start_response) {
+            (Ok(environ), Ok(start_response)) => Some(Self { environ, start_response }),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "cannot build an environ");
+                None
+            }
+        }
+    }
+
+    /// For another green thread.
+    pub(super) fn unbind(self) -> Unbound {
+        Prepared { environ: self.environ.unbind(), start_response: self.start_response.unbind() }
+    }
+
+    /// Calls the application and sends what it returns.
+    pub(super) fn converse(self, application: &Bound<'py, PyAny>, pace: Pace<'_>) {
+        let py = application.py();
+        let exchange = Exchange { start_response: self.start_response, pace };
+        if let Err(error) = exchange.converse(application, &self.environ) {
+            exchange.fail(py, &error);
+        }
+    }
+}
+
+impl Unbound {
+    /// On the green thread that will call the application.
+    pub(super) fn bind(self, py: Python<'_>) -> Prepared<Bound<'_, PyDict>, Bound<'_, StartResponse>> {
+        Prepared { environ: self.environ.into_bound(py), start_response: self.start_response.into_bound(py) }
+    }
+}
+
+/// Who else waits for the thread that answers: it decides with how much haste that is done.
+pub(super) enum Pace<'a> {
+    /// The requests in a queue; this one was taken at that time.
+    Shared { queue: &'a Queue, taken_at: Instant },
+    /// Nobody: a green thread is never the only one.
+    Alone,
+}
+
+impl Pace<'_> {
+    fn haste(&self) -> Haste {
+        match self {
+            Self::Shared { queue, taken_at } => Haste::suited(queue.length(), taken_at.elapsed()),
+            Self::Alone => Haste::Now,
+        }
+    }
+}
+
+struct Exchange<'a, 'py> {
+    start_response: Bound<'py, StartResponse>,
+    pace: Pace<'a>,
+}
+
+impl<'py> Exchange<'_, 'py> {
+    fn haste(&self) -> Haste {
+        self.pace.haste()
+    }
+
+    fn converse(&self, application: &Bound<'py, PyAny>, environ: &Bound<'py, PyDict>) -> PyResult<()> {
+        let result = application.call1((environ, &self.start_response))?;
+        let sent = self.send(&result);
+        // PEP 3333: close() is called however the iteration ended.
+        let closed = close(&result);
+        sent.and(closed)
+    }
+
+    /// Sends everything an application returned.
+    fn send(&self, result: &Bound<'py, PyAny>) -> PyResult<()> {
+        if let Some(pieces) = Pieces::of(result) {
+            return self.send_pieces(&pieces);
+        }
+        if let Ok(wrapper) = result.cast_exact::<FileWrapper>()
+            && self.send_file(wrapper)?
+        {
+            return Ok(());
+        }
+        self.send_iterable(result)
+    }
+
+    /// A list or tuple: nothing of the application's runs any more, so the length of the whole is known.
+    fn send_pieces(&self, pieces: &Pieces<'_, 'py>) -> PyResult<()> {
+        match pieces.length() {
+            0 => self.finish(b""),
+            1 => self.finish(body_bytes(&pieces.get(0)?)?.as_bytes()),
+            length => {
+                let mut whole = Vec::new();
+                for index in 0..length {
+                    whole.extend_from_slice(body_bytes(&pieces.get(index)?)?.as_bytes());
+                }
+                self.finish(&whole)
+            }
+        }
+    }
+
+    /// A real file, from where it stands to its end. False when it is not a file the kernel can send.
+    fn send_file(&self, wrapper: &Bound<'py, FileWrapper>) -> PyResult<bool> {
+        let mut slot = self.start_response.try_borrow_mut()?;
+        if slot.response.is_head_sent() {
+            return Ok(false);
+        }
+        let Some(part) = wrapper.borrow().sendable(wrapper.py()) else { return Ok(false) };
+        must_be_started(&slot.response)?;
+        let shortfall = slot.response.finish_file(part.file, part.offset, part.length_bytes, self.haste());
+        log_shortfall(shortfall.map_err(refused)?);
+        Ok(true)
+    }
+
+    fn send_iterable(&self, result: &Bound<'py, PyAny>) -> PyResult<()> {
+        let mut pieces = result.try_iter()?;
+        // Over a list of one, as in Django's HttpResponse, the first piece is the whole.
+        if is_over_one(&pieces)
+            && let Some(piece) = pieces.next()
+        {
+            return self.finish(body_bytes(&piece?)?.as_bytes());
+        }
+        for piece in pieces {
+            let piece = piece?;
+            let piece = body_bytes(&piece)?;
+            if piece.as_bytes().is_empty() {
+                continue;
+            }
+            let mut slot = self.start_response.try_borrow_mut()?;
+            must_be_started(&slot.response)?;
+            slot.push(piece.py(), piece.as_bytes())?;
+            if slot.response.is_sated() {
+                break;
+            }
+        }
+        self.finish(b"")
+    }
+
+    fn finish(&self, last: &[u8]) -> PyResult<()> {
+        let mut slot = self.start_response.try_borrow_mut()?;
+        must_be_started(&slot.response)?;
+        let shortfall = slot.response.finish(last, self.haste());
+        log_shortfall(shortfall.map_err(refused)?);
+        Ok(())
+    }
+
+    /// The application's fault: 500 if nothing is sent yet, a cut connection otherwise, and one traceback.
+    fn fail(&self, py: Python<'py>, error: &PyErr) {
+        // An application that holds on to start_response elsewhere cannot keep the client waiting: the borrow ends
+        // with the call that took it.
+        let Ok(mut slot) = self.start_response.try_borrow_mut() else { return };
+        let request = slot.response.request_head().map_or_else(String::new, |head| {
+            format!("{} {}", String::from_utf8_lossy(head.method()), String::from_utf8_lossy(head.target()))
+        });
+        tracing::error!(request, traceback = describe(py, error).trim_end(), "the application raised");
+        slot.response.fail(self.haste());
+    }
+}
+
+/// A list or tuple of pieces of a body.
+enum Pieces<'a, 'py> {
+    List(&'a Bound<'py, PyList>),
+    Tuple(&'a Bound<'py, PyTuple>),
+}
+
+impl<'a, 'py> Pieces<'a, 'py> {
+    fn of(result: &'a Bound<'py, PyAny>) -> Option<Self> {
+        let list = result.cast_exact::<PyList>().ok().map(Self::List);
+        list.or_else(|| result.cast_exact::<PyTuple>().ok().map(Self::Tuple))
+    }
+
+    fn length(&self) -> usize {
+        match self {
+            Self::List(list) => list.len(),
+            Self::Tuple(tuple) => tuple.len(),
+        }
+    }
+
+    fn get(&self, index: usize) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Self::List(list) => list.get_item(index),
+            Self::Tuple(tuple) => tuple.get_item(index),
+        }
+    }
+}
+
+/// Whether an iterator is Python's own over a list or tuple with one element left: then asking it runs no code of the
+/// application, and its answer is exact.
+fn is_over_one(iterator: &Bound<'_, pyo3::types::PyIterator>) -> bool {
+    // SAFETY: the type of a live object is alive, and the two static types always are.
+    let is_builtin = unsafe {
+        let kind = ffi::Py_TYPE(iterator.as_ptr());
+        kind == &raw mut ffi::PyListIter_Type || kind == &raw mut ffi::PyTupleIter_Type
+    };
+    // SAFETY: any object may be asked for its length hint.
+    is_builtin && unsafe { ffi::PyObject_LengthHint(iterator.as_ptr(), -1) } == 1
+}
+
+fn close(result: &Bound<'_, PyAny>) -> PyResult<()> {
+    if Pieces::of(result).is_some() {
+        return Ok(());
+    }
+    match result.getattr_opt(intern!(result.py(), "close"))? {
+        Some(close) => close.call0().map(drop),
+        None => Ok(()),
+    }
+}
+
+fn must_be_started(response: &Response) -> PyResult<()> {
+    if response.is_started() {
+        return Ok(());
+    }
+    Err(PyAssertionError::new_err("the application did not call start_response before its body (PEP 3333)"))
+}
+
+fn log_shortfall(shortfall: Option<Shortfall>) {
+    match shortfall {
+        None => {}
+        Some(Shortfall::Overlong { declared_bytes }) => {
+            tracing::warn!(
+                declared_bytes,
+                "the body is longer than its Content-Length; the rest was not sent"
+            );
+        }
+        Some(Shortfall::Short { declared_bytes, sent_bytes }) => {
+            tracing::warn!(
+                declared_bytes,
+                sent_bytes,
+                "the body is shorter than its Content-Length; the connection was cut"
+            );
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Connections and listeners as tasks see them. A transport is an enum arm here, nothing elsewhere.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{Reactor, Registration};
+use crate::sys::epoll::Interest;
+use crate::sys::socket;
+
+/// A listening socket that every worker shares: it is the supervisor's, non-blocking for ever.
+#[derive(Debug)]
+pub struct Listener {
+    fd: Arc<OwnedFd>,
+    local: Option<SocketAddr>,
+    registration: Rc<Registration>,
+    reactor: Reactor,
+}
+
+/// A connection that was just accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection, not watched yet.
+    pub fd: OwnedFd,
+    /// The peer's address; `None` for a unix socket.
+    pub peer: Option<SocketAddr>,
+    /// The address the peer connected to; `None` for a unix socket.
+    pub local: Option<SocketAddr>,
+}
+
+impl Listener {
+    /// Watches an inherited listening socket.
+    ///
+    /// # Errors
+    /// The kernel's, when it cannot be watched.
+    pub fn new(reactor: &Reactor, fd: Arc<OwnedFd>) -> io::Result<Self> {
+        let registration = reactor.register(fd.as_fd(), Interest::Input)?;
+        let local = socket::local_address(fd.as_fd());
+        Ok(Self { fd, local, registration, reactor: reactor.clone() })
+    }
+
+    /// The readiness of this listener, and the way to wake its task.
+    pub fn registration(&self) -> &Rc<Registration> {
+        &self.registration
+    }
+
+    /// Where a connection arrived: the listener's own address, unless that is every address of the machine.
+    fn local_of(&self, connection: &OwnedFd) -> Option<SocketAddr> {
+        match self.local {
+            Some(address) if address.ip().is_unspecified() => socket::local_address(connection.as_fd()),
+            known => known,
+        }
+    }
+
+    /// Takes the next connection, `None` when nobody waits any more.
+    ///
+    /// # Errors
+    /// The kernel's, for example when descriptors run out; a connection that was reset while it waited is skipped.
+    pub fn accept(&self) -> io::Result<Option<Accepted>> {
+        loop {
+            match socket::accept(self.fd.as_fd()) {
+                Ok((fd, peer)) => {
+                    let local = self.local_of(&fd);
+                    return Ok(Some(Accepted { fd, peer, local }));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.registration.clear_readable();
+                    return Ok(None);
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.reactor.deregister(&self.registration, self.fd.as_fd());
+    }
+}
+
+/// A connection: non-blocking reads and writes, and the readiness to try them again.
+#[derive(Debug)]
+pub struct Stream {
+    fd: Arc<OwnedFd>,
+    registration: Rc<Registration>,
+    reactor: Reactor,
+}
+
+impl Stream {
+    /// Watches an accepted connection.
+    ///
+    /// # Errors
+    /// The kernel's, when it cannot be watched.
+    pub fn new(reactor: &Reactor, accepted: Accepted) -> io::Result<Self> {
+        let fd = Arc::new(accepted.fd);
+        if accepted.peer.is_some() {
+            socket::set_nodelay(fd.as_fd());
+        }
+        let registration = reactor.register(fd.as_fd(), Interest::Both)?;
+        Ok(Self { fd, registration, reactor: reactor.clone() })
+    }
+
+    /// An end for another thread to send through, while this executor does not.
+    pub fn sender(&self) -> Sender {
+        Sender(Arc::clone(&self.fd))
+    }
+
+    /// The readiness of this connection, and the way to wake its task.
+    pub fn registration(&self) -> &Rc<Registration> {
+        &self.registration
+    }
+
+    /// Reads what is there, `None` when that is nothing yet; 0 is the peer's end of file.
+    ///
+    /// # Errors
+    /// The kernel's, when the connection is broken.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        if !self.registration.is_readable() {
+            return Ok(None);
+        }
+        match socket::receive(self.fd.as_fd(), buffer) {
+            // A short read emptied the socket: the next bytes raise a new edge, which saves a call that says
+            // `WouldBlock`. An end of file that came with these bytes raises none.
+            Ok(count) => {
+                if count < buffer.len() && !self.registration.has_peer_ended() {
+                    self.registration.clear_readable();
+                }
+                Ok(Some(count))
+            }
+            Err(error) => would_block(error, || self.registration.clear_readable()),
+        }
+    }
+
+    /// Writes as much as the send buffer takes, `None` when that is nothing.
+    ///
+    /// # Errors
+    /// The kernel's, when the connection is broken.
+    pub fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        let sent = match parts {
+            [only] => socket::send(self.fd.as_fd(), only),
+            _ => socket::send_vectored(self.fd.as_fd(), parts),
+        };
+        sent.map(Some).or_else(|error| would_block(error, || self.registration.clear_writable()))
+    }
+
+    /// Writes up to `count` bytes of `file` from `offset`, which it advances; `Some(0)` is the file's end.
+    ///
+    /// # Errors
+    /// As [`Stream::try_write`].
+    pub fn try_write_file(
+        &self,
+        file: BorrowedFd<'_>,
+        offset: &mut i64,
+        count: usize,
+    ) -> io::Result<Option<usize>> {
+        let sent = socket::send_file(self.fd.as_fd(), file, offset, count);
+        sent.map(Some).or_else(|error| would_block(error, || self.registration.clear_writable()))
+    }
+
+    /// Bytes written that the peer has not taken yet.
+    pub fn queued_bytes(&self) -> usize {
+        socket::queued_bytes(self.fd.as_fd())
+    }
+
+    /// Tells the peer that nothing more will come.
+    pub fn shut_down_write(&self) {
+        socket::shut_down_write(self.fd.as_fd());
+    }
+}
+
+fn would_block(error: io::Error, clear: impl FnOnce()) -> io::Result<Option<usize>> {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        clear();
+        return Ok(None);
+    }
+    Err(error)
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.reactor.deregister(&self.registration, self.fd.as_fd());
+    }
+}
+
+/// See [`Stream::sender`]. Keeps the connection open.
+#[derive(Clone, Debug)]
+pub struct Sender(Arc<OwnedFd>);
+
+impl Sender {
+    /// Sends what the socket takes without waiting, and returns how many bytes that was; 0 also when it is broken,
+    /// which the executor will find.
+    pub fn send(&self, bytes: &[u8]) -> usize {
+        socket::send(self.0.as_fd(), bytes).unwrap_or(0)
+    }
+}

@@ -1,0 +1,224 @@
+//! The writing side: handles to the parts of one seat, each for a single writer.
+//!
+//! Handles to executors and threads can be sent to the thread that uses them but not shared between threads, so the
+//! compiler keeps the promise that makes a load and a store enough.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use super::layout::{State, executor, process, thread};
+use super::{Scoreboard, bucket_of, text};
+use crate::sys::clock;
+use crate::sys::shared_memory::Words;
+
+/// Makes a handle `Send` without being `Sync`.
+type SingleWriter = PhantomData<Cell<()>>;
+
+impl Scoreboard {
+    /// The process part of a seat; `None` beyond the last seat.
+    pub fn process(&self, seat: usize) -> Option<ProcessScore> {
+        Some(ProcessScore {
+            state: Words::new(&self.memory, self.layout.state(seat)?)?,
+            words: Words::new(&self.memory, self.layout.process(seat)?)?,
+        })
+    }
+
+    /// One executor of a seat; `None` beyond the last seat or executor. To be taken once by each executor.
+    pub fn executor(&self, seat: usize, index: usize) -> Option<ExecutorScore> {
+        let words = Words::new(&self.memory, self.layout.executor(seat, index)?)?;
+        Some(ExecutorScore { words, single_writer: PhantomData })
+    }
+
+    /// One application thread of a seat; `None` beyond the last seat or thread. To be taken once by each thread.
+    pub fn thread(&self, seat: usize, index: usize) -> Option<ThreadScore> {
+        let words = Words::new(&self.memory, self.layout.thread(seat, index)?)?;
+        Some(ThreadScore { words, single_writer: PhantomData })
+    }
+
+    /// Empties the seat of a worker that is dead, and keeps what it counted, so that no total ever falls.
+    ///
+    /// For the supervisor alone, which writes no seat of a living worker.
+    pub fn vacate(&self, seat: usize) {
+        let Some(process) = self.process(seat) else { return };
+        process.set_state(State::Empty);
+        self.retire_process(&process);
+        for index in 0..self.layout.dimensions().executors {
+            if let Some(executor) = self.executor(seat, index) {
+                self.retire_executor(&executor);
+            }
+        }
+        for index in 0..self.layout.dimensions().threads {
+            if let Some(thread) = self.thread(seat, index) {
+                clear(&*thread.words);
+            }
+        }
+    }
+
+    fn retire_process(&self, process: &ProcessScore) {
+        if let Some(retired) = Words::<{ process::WORDS }>::new(&self.memory, self.layout.retired_process()) {
+            add(
+                retired.at::<{ process::QUEUE_TIMEOUTS }>(),
+                process.words.at::<{ process::QUEUE_TIMEOUTS }>().load(Relaxed),
+            );
+        }
+        clear(&*process.words);
+    }
+
+    fn retire_executor(&self, executor: &ExecutorScore) {
+        if let Some(retired) = Words::<{ executor::WORDS }>::new(&self.memory, self.layout.retired_executor())
+        {
+            for (index, (total, count)) in retired.iter().zip(executor.words.iter()).enumerate() {
+                if executor::is_counter(index) {
+                    add(total, count.load(Relaxed));
+                }
+            }
+        }
+        clear(&*executor.words);
+    }
+}
+
+/// What a worker's main thread and queue say about the process. May be shared between threads.
+#[derive(Clone, Debug)]
+pub struct ProcessScore {
+    state: Words<1>,
+    words: Words<{ process::WORDS }>,
+}
+
+impl ProcessScore {
+    /// Takes the seat: who sits here from now on, in state [`State::Loading`].
+    pub fn enter(&self, pid: u32, generation: u64, slot: usize, executors: usize) {
+        self.words.at::<{ process::PID }>().store(u64::from(pid), Relaxed);
+        self.words.at::<{ process::GENERATION }>().store(generation, Relaxed);
+        self.words.at::<{ process::SLOT }>().store(slot as u64, Relaxed);
+        self.words.at::<{ process::EXECUTORS }>().store(executors as u64, Relaxed);
+        self.words.at::<{ process::BORN_MS }>().store(clock::monotonic_ms(), Relaxed);
+        self.set_state(State::Loading);
+    }
+
+    /// Tells the siblings where this worker is in its life.
+    pub fn set_state(&self, state: State) {
+        // Whoever sees the new state sees all that was written before it.
+        self.state.at::<0>().store(state.to_word(), Release);
+    }
+
+    /// Where the worker of this seat is in its life.
+    pub fn state(&self) -> State {
+        State::from_word(self.state.at::<0>().load(Acquire))
+    }
+
+    /// The main thread is alive; `now_ms` as of [`crate::sys::clock::monotonic_ms`].
+    pub fn heartbeat(&self, now_ms: u64) {
+        self.words.at::<{ process::HEARTBEAT_MS }>().store(now_ms, Relaxed);
+    }
+
+    /// Requests that wait for an application thread.
+    pub fn set_queue_depth(&self, requests: usize) {
+        self.words.at::<{ process::QUEUE_DEPTH }>().store(requests as u64, Relaxed);
+    }
+
+    /// A request was answered 503 because it had waited too long for an application thread.
+    pub fn queue_timed_out(&self) {
+        // Any thread may find it out, and it is rare: the one counter that is worth an atomic addition.
+        self.words.at::<{ process::QUEUE_TIMEOUTS }>().fetch_add(1, Relaxed);
+    }
+}
+
+/// What one executor counts. All calls are a few loads and stores of memory nobody else writes.
+#[derive(Debug)]
+pub struct ExecutorScore {
+    words: Words<{ executor::WORDS }>,
+    single_writer: SingleWriter,
+}
+
+impl ExecutorScore {
+    /// A connection was accepted.
+    pub fn connection_opened(&self) {
+        add(self.words.at::<{ executor::CONNECTIONS }>(), 1);
+    }
+
+    /// A connection is gone.
+    pub fn connection_closed(&self) {
+        subtract_one(self.words.at::<{ executor::CONNECTIONS }>());
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> u64 {
+        self.words.at::<{ executor::CONNECTIONS }>().load(Relaxed)
+    }
+
+    /// A request's head is complete.
+    pub fn request_started(&self) {
+        add(self.words.at::<{ executor::REQUESTS }>(), 1);
+        add(self.words.at::<{ executor::IN_FLIGHT }>(), 1);
+    }
+
+    /// A started request's response is out: its status, how long it took, and the bytes of both.
+    pub fn request_finished(&self, status: u16, latency_us: u64, bytes_in: u64, bytes_out: u64) {
+        subtract_one(self.words.at::<{ executor::IN_FLIGHT }>());
+        add(self.words.at::<{ executor::BYTES_IN }>(), bytes_in);
+        add(self.words.at::<{ executor::BYTES_OUT }>(), bytes_out);
+        add(self.words.at::<{ executor::LATENCY_SUM_US }>(), latency_us);
+        if let Some(class) = usize::from(status / 100).checked_sub(2).filter(|class| *class < 4)
+            && let Some(responses) = self.words.get(executor::RESPONSES + class)
+        {
+            add(responses, 1);
+        }
+        if let Some(bucket) = self.words.get(executor::LATENCY + bucket_of(latency_us)) {
+            add(bucket, 1);
+        }
+    }
+
+    /// A request was refused before any application saw it.
+    pub fn refused(&self) {
+        add(self.words.at::<{ executor::REFUSED }>(), 1);
+    }
+
+    /// The executor is alive; `now_ms` as of [`crate::sys::clock::monotonic_ms`].
+    pub fn heartbeat(&self, now_ms: u64) {
+        self.words.at::<{ executor::HEARTBEAT_MS }>().store(now_ms, Relaxed);
+    }
+}
+
+/// What one application thread is doing.
+#[derive(Debug)]
+pub struct ThreadScore {
+    words: Words<{ thread::WORDS }>,
+    single_writer: SingleWriter,
+}
+
+impl ThreadScore {
+    /// The thread calls the application, since `now_ms` as of [`crate::sys::clock::monotonic_ms`].
+    pub fn busy(&self, now_ms: u64) {
+        self.words.at::<{ thread::SINCE_MS }>().store(now_ms, Relaxed);
+        add(self.words.at::<{ thread::REQUESTS }>(), 1);
+        self.words.at::<{ thread::BUSY }>().store(1, Relaxed);
+    }
+
+    /// On which request the thread is about to work, as far as it fits: as many bytes of `METHOD path` as there are
+    /// words for. Call it before [`ThreadScore::busy`].
+    pub fn request(&self, method: &[u8], path: &[u8]) {
+        let words = self.words.get(thread::REQUEST..).unwrap_or_default();
+        text::write(words, method.iter().chain(b" ").chain(path).copied());
+    }
+
+    /// The thread waits for a request.
+    pub fn idle(&self) {
+        self.words.at::<{ thread::BUSY }>().store(0, Relaxed);
+    }
+}
+
+fn add(word: &AtomicU64, count: u64) {
+    word.store(word.load(Relaxed).wrapping_add(count), Relaxed);
+}
+
+fn subtract_one(word: &AtomicU64) {
+    word.store(word.load(Relaxed).saturating_sub(1), Relaxed);
+}
+
+fn clear(words: &[AtomicU64]) {
+    for word in words {
+        word.store(0, Relaxed);
+    }
+}

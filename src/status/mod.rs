@@ -1,0 +1,103 @@
+//! The status process: what the server is doing, read off the scoreboard and told over HTTP.
+//!
+//! It is a child of the supervisor beside the workers. It runs no user code and asks nobody anything, so it answers
+//! when every worker is busy or stuck, and a slow reader here can hurt nobody there. It ends with its supervisor.
+//!
+//! Inside, one way only: `server` → `closing`, `site` → `html`, `json`, `metrics` → `sight`.
+
+mod closing;
+mod html;
+mod json;
+mod metrics;
+mod server;
+mod sight;
+mod site;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use self::closing::Closing;
+use crate::birth::{Order, StatusNewborn, WorkerControl};
+use crate::config::Config;
+use crate::reactor::{Executor, Wake};
+use crate::sys::eventfd::EventFd;
+use crate::sys::{file, process, signals, standard_streams, wait};
+use sight::Observer;
+use site::Site;
+
+/// The exit status when the operating system refuses something (`EX_OSERR` of sysexits.h).
+const EXIT_OPERATING_SYSTEM: i32 = 71;
+
+/// Answers until the supervisor is gone; returns the process's exit status.
+pub fn run(newborn: StatusNewborn) -> i32 {
+    signals::leave_to_supervisor();
+    let StatusNewborn { birth, listener, control, scoreboard } = newborn;
+    let config = Arc::new(birth.config);
+    let observer = Observer::new(Arc::clone(&config), scoreboard);
+    let outcome = EventFd::new().map(Arc::new).and_then(|ended| {
+        let (raised, wake) = (Arc::clone(&ended), Wake::new()?);
+        let closing = Arc::new(Closing::new(wake.handle()));
+        let closing_here = Arc::clone(&closing);
+        std::thread::Builder::new().name("glommio".to_owned()).spawn(move || {
+            if let Err(error) = serve(birth.core, wake, Arc::new(listener), observer, &closing_here) {
+                tracing::error!(%error, "the status process cannot serve");
+            }
+            raised.raise();
+        })?;
+        follow(&control, &config, &ended, &closing)
+    });
+    match outcome {
+        Ok(status) => status,
+        Err(error) => {
+            tracing::error!(%error, "the status process cannot go on");
+            EXIT_OPERATING_SYSTEM
+        }
+    }
+}
+
+fn serve(
+    core: usize,
+    wake: Wake,
+    listener: Arc<OwnedFd>,
+    observer: Observer,
+    closing: &Arc<Closing>,
+) -> io::Result<()> {
+    let executor = Executor::new(core)?;
+    // Only now, so that the helper thread that glommio has just started is not called that as well.
+    process::name_this_thread("status");
+    let (site, closing) = (Rc::new(Site::new(observer)), Arc::clone(closing));
+    executor.run(wake, |reactor| server::serve(reactor, listener, site, closing))
+}
+
+/// Waits for the end of the supervisor, which is ours too, or of the thread that serves.
+fn follow(control: &WorkerControl, config: &Config, ended: &EventFd, closing: &Closing) -> io::Result<i32> {
+    loop {
+        let ready = wait::readable(&[ended.as_fd(), control.as_fd()], None)?;
+        if ready.first() == Some(&true) {
+            return Ok(if closing.is_begun() { 0 } else { EXIT_OPERATING_SYSTEM });
+        }
+        if ready.last() != Some(&true) {
+            continue;
+        }
+        match control.receive() {
+            Ok(Some(Order::Reopen)) => reopen(config),
+            Ok(Some(Order::Drain)) => closing.begin(),
+            Ok(Some(_)) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(None) | Err(_) => return Ok(0),
+        }
+    }
+}
+
+fn reopen(config: &Config) {
+    let service = &config.service;
+    if let Err(error) = standard_streams::reopen(service.stdout.as_deref(), service.stderr.as_deref()) {
+        tracing::error!(
+            %error,
+            hint = file::REOPEN_HINT,
+            "cannot open --stdout and --stderr anew, going on with the old files"
+        );
+    }
+}

@@ -1,0 +1,52 @@
+//! What can be seen of the machine from outside.
+
+use std::time::Instant;
+
+#[cfg(doc)]
+use super::Event;
+use super::{Generations, Mode, Phase, Unrest, WorkerId};
+
+impl Generations {
+    /// When [`Event::Tick`] is due, if nothing else happens before.
+    pub(in crate::supervisor) fn deadline(&self) -> Option<Instant> {
+        let workers = self.workers.values().filter_map(|worker| match worker.phase {
+            Phase::Loading { until } | Phase::Draining { until } | Phase::Stopping { until } => Some(until),
+            Phase::Killed { until } => (self.mode != Mode::Running).then_some(until),
+            Phase::Ready | Phase::Accepting | Phase::Watching => None,
+        });
+        // Without room the next worker's end is what is waited for, and an event of its own.
+        let slots =
+            self.serving.iter().filter(|_| self.has_room_for_one()).flat_map(|serving| &serving.slots);
+        workers.chain(slots.filter_map(|slot| slot.spawn_at)).chain(self.retry_at).min()
+    }
+
+    /// Workers that one generation has now.
+    #[cfg(test)]
+    pub(super) fn processes(&self) -> usize {
+        self.processes
+    }
+
+    /// How much is on its way.
+    pub(in crate::supervisor) fn unrest(&self) -> Unrest {
+        let phases = || self.workers.values().map(|worker| worker.phase);
+        let is_starting = |phase| matches!(phase, Phase::Loading { .. } | Phase::Ready);
+        let slots = self.serving.iter().flat_map(|serving| &serving.slots);
+        let is_due = self.reload_wanted || slots.filter(|slot| slot.spawn_at.is_some()).count() > 0;
+        if self.mode != Mode::Running || is_due || phases().any(is_starting) {
+            Unrest::Starting
+        } else if phases().all(|phase| phase == Phase::Accepting) {
+            Unrest::None
+        } else {
+            Unrest::Leaving
+        }
+    }
+
+    /// The workers that accept and are not to be replaced, with the time since when they accept.
+    pub(in crate::supervisor) fn established(&self) -> Vec<(WorkerId, Instant)> {
+        let slots = self.serving.iter().flat_map(|serving| &serving.slots);
+        let workers = slots.filter(|slot| slot.farewell.is_none()).filter_map(|slot| slot.worker);
+        let accepting = workers.filter_map(|id| self.workers.get(&id).map(|worker| (id, worker)));
+        let accepting = accepting.filter(|(_, worker)| worker.phase == Phase::Accepting);
+        accepting.filter_map(|(id, worker)| Some((id, worker.accepted_at?))).collect()
+    }
+}

@@ -1,0 +1,207 @@
+//! From one supervisor to the next, of a new version perhaps: SIGUSR2.
+//!
+//! The old supervisor starts the command it was started with once more, and leaves it the listening sockets, the pid
+//! file and one end of a socket pair. When the new one serves it says so there, and the old one drains; if the new one
+//! ends before, the old one serves on. Files that go with a supervisor go with the one that serves. What both must
+//! agree on is kept small, as they may be of different versions: a variable of JSON, and one message.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use serde::{Deserialize, Serialize};
+
+use super::Supervisor;
+use super::generation::Event;
+use super::listeners::{Inherited, Listeners};
+use super::pid_file::PidFile;
+use super::status_process::StatusProcess;
+use crate::scoreboard::Stage;
+use crate::sys::control_socket::ControlSocket;
+use crate::sys::process::{self, Ending, HANDOVER_VARIABLE};
+use crate::sys::unix_listener::SocketFile;
+
+/// What a new supervisor says when it serves.
+const SERVING: &[u8] = b"serving";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Estate {
+    listeners: Vec<Listener>,
+    /// Where the status process listens.
+    #[serde(default)]
+    status: Option<Listener>,
+    /// The files of unix sockets among them.
+    files: Vec<SocketFile>,
+    pid_file: Option<RawFd>,
+    channel: RawFd,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Listener {
+    /// The address as configured, in JSON: a port that the kernel chose is inherited by who asks for such a port.
+    bind: Option<String>,
+    fd: RawFd,
+}
+
+/// The old supervisor's view of the new one.
+#[derive(Debug)]
+pub(super) struct Heir {
+    pid: u32,
+    channel: ControlSocket,
+}
+
+impl Heir {
+    /// Starts a new supervisor with the interpreter `program`.
+    fn start(
+        program: OsString,
+        listeners: &Listeners,
+        status: Option<&Listeners>,
+        pid_file: Option<&PidFile>,
+    ) -> io::Result<Self> {
+        let (channel, heirs_end) = ControlSocket::pair()?;
+        let mut files = listeners.files().to_vec();
+        files.extend(status.into_iter().flat_map(|status| status.files().iter().cloned()));
+        let estate = Estate {
+            listeners: named(listeners).collect::<io::Result<_>>()?,
+            status: status.and_then(|status| named(status).next()).transpose()?,
+            files,
+            pid_file: pid_file.map(|file| file.as_fd().as_raw_fd()),
+            channel: heirs_end.as_fd().as_raw_fd(),
+        };
+        let mut command = process::own_command()?;
+        // The kernel found the interpreter by the path of the script; only Python itself knows which one it is.
+        if let Some(first) = command.first_mut() {
+            *first = program;
+        }
+        let mut inherited = vec![heirs_end.as_fd()];
+        inherited.extend(listeners.iter().map(AsFd::as_fd));
+        inherited.extend(status.into_iter().flat_map(|status| status.iter().map(AsFd::as_fd)));
+        inherited.extend(pid_file.map(AsFd::as_fd));
+        let estate = serde_json::to_string(&estate)?;
+        let pid = process::spawn_like_self(&command, &inherited, (HANDOVER_VARIABLE, &estate))?;
+        Ok(Self { pid, channel })
+    }
+
+    /// Readable when the new supervisor has something to say.
+    pub(super) fn channel(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
+    /// Whether it is the process `pid`.
+    pub(super) fn is_process(&self, pid: u32) -> bool {
+        self.pid == pid
+    }
+
+    /// Whether it serves; `None` when it never will.
+    fn serves(&self) -> Option<bool> {
+        let mut message = [0; SERVING.len()];
+        match self.channel.receive(&mut message) {
+            Ok(Some(_)) => Some(message == *SERVING),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(false),
+            Ok(None) | Err(_) => None,
+        }
+    }
+}
+
+fn named(listeners: &Listeners) -> impl Iterator<Item = io::Result<Listener>> {
+    listeners.named().map(|(bind, fd)| {
+        Ok(Listener { bind: bind.map(serde_json::to_string).transpose()?, fd: fd.as_raw_fd() })
+    })
+}
+
+/// The supervisor before this one, and what is this one's as soon as it serves.
+#[derive(Debug)]
+pub(super) struct Predecessor {
+    /// Where its status process listens, for ours.
+    pub(super) status: Option<Inherited>,
+    files: Vec<SocketFile>,
+    pid_file: Option<OwnedFd>,
+    channel: ControlSocket,
+}
+
+/// Takes what an old supervisor left; `None` when there is none. To be called once.
+pub(super) fn take() -> io::Result<Option<(Vec<Inherited>, Predecessor)>> {
+    let Ok(estate) = std::env::var(HANDOVER_VARIABLE) else { return Ok(None) };
+    let Estate { listeners, status, files, pid_file, channel } = serde_json::from_str(&estate)?;
+    let inherited = |Listener { bind, fd }| {
+        // One that this version does not know how to ask for is served all the same.
+        let bind = bind.and_then(|bind| serde_json::from_str(&bind).ok());
+        Inherited::handed_over(fd, bind)
+    };
+    let listeners = listeners.into_iter().map(inherited).collect::<io::Result<_>>()?;
+    let status = status.map(inherited).transpose()?;
+    let pid_file = pid_file.map(process::adopt).transpose()?;
+    let channel = process::adopt(channel)?.into();
+    Ok(Some((listeners, Predecessor { status, files, pid_file, channel })))
+}
+
+impl Supervisor<'_> {
+    /// Starts a new supervisor beside this one.
+    pub(super) fn hand_over(&mut self) {
+        if let Some(heir) = &self.heir {
+            return tracing::warn!(heir_pid = heir.pid, "another supervisor is starting already");
+        }
+        let Some(program) = self.commands.worker.first().cloned() else { return };
+        let status = self.status.as_ref().map(StatusProcess::listeners);
+        match Heir::start(program, &self.listeners, status, self.pid_file.as_ref()) {
+            Ok(heir) => {
+                tracing::info!(heir_pid = heir.pid, "starting another supervisor to hand over to");
+                self.heir = Some(heir);
+            }
+            Err(error) => tracing::error!(%error, "cannot start another supervisor, this one serves on"),
+        }
+    }
+
+    pub(super) fn hear_heir(&mut self) {
+        match self.heir.as_ref().map(|heir| (heir.pid, heir.serves())) {
+            Some((heir_pid, Some(true))) => {
+                tracing::info!(heir_pid, "the new supervisor serves; this one drains its workers and exits");
+                self.heir = None;
+                // Before anybody drains: who is asked last must not say that nobody serves.
+                self.score.set_stage(Stage::Bequeathed);
+                self.listeners.bequeath_files();
+                if let Some(status) = &mut self.status {
+                    status.bequeath();
+                }
+                if let Some(file) = self.pid_file.take() {
+                    file.bequeath();
+                }
+                self.notify.hand_over(heir_pid);
+                self.events.push_back(Event::Stop);
+            }
+            // Its end says more, and comes at once.
+            Some((_, None)) => self.reap(),
+            _ => {}
+        }
+    }
+
+    /// Ends a new supervisor that does not serve yet: who stops this one wants no other.
+    pub(super) fn disinherit(&mut self) {
+        if let Some(heir) = &self.heir {
+            // If it cannot be told, it is gone.
+            let _ = process::ask_to_end(heir.pid);
+        }
+    }
+
+    pub(super) fn heir_ended(&mut self, ending: Ending) {
+        if let Some(heir) = self.heir.take() {
+            let heir_pid = heir.pid;
+            tracing::error!(heir_pid, how = %ending, "the new supervisor ended before it served, this one serves on");
+        }
+    }
+
+    /// Takes the place of the supervisor before this one, if there was one, and tells it to go.
+    pub(super) fn succeed(&mut self) {
+        let Some(Predecessor { files, pid_file, channel, .. }) = self.predecessor.take() else { return };
+        self.listeners.inherit_files(files);
+        if let (Some(path), Some(fd)) = (self.config.service.pid_file.as_deref(), pid_file) {
+            match PidFile::inherit(path, fd) {
+                Ok(file) => self.pid_file = Some(file),
+                Err(error) => tracing::error!(path = %path.display(), %error, "cannot write the pid file"),
+            }
+        }
+        self.begin_status();
+        // If it is dead, it is gone.
+        let _ = channel.send(SERVING);
+    }
+}

@@ -1,0 +1,495 @@
+//! The parent of all workers: it owns the sockets, the process ids, the generations and the signals, and never sees a
+//! request.
+//!
+//! One thread, one loop: what signals and workers say is put into a queue, `generation` decides, and the loop does as
+//! told. As nothing runs beside it, forking is safe.
+
+mod announcements;
+pub mod evaluate;
+mod generation;
+mod handover;
+mod identity;
+mod inspection;
+mod launch;
+mod listeners;
+mod notify_socket;
+mod pid_file;
+mod preflight;
+mod private_directory;
+mod start_failure;
+mod status_process;
+mod verdict;
+mod worker_handle;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use crate::birth::{Inheritance, Order, Place, Report};
+use crate::config::{AccessLog, Config};
+use crate::limits::PROCESSES_SPARE;
+use crate::log;
+use crate::scoreboard::{Dimensions, Scoreboard, Stage, SupervisorScore};
+use crate::sys::process::{self, Ending};
+use crate::sys::signals::{Signal, Signals};
+use crate::sys::{affinity, clock, file, standard_streams, wait};
+use generation::{Action, Event, Failure, Farewell, Generations, Replacement, Settings, WorkerId};
+use handover::{Heir, Predecessor};
+use identity::Identities;
+use inspection::Inspection;
+use launch::{Continuation, Launch, Outputs};
+use listeners::{Inherited, Listeners, Unbound};
+use notify_socket::NotifySocket;
+use pid_file::PidFile;
+use private_directory::PrivateDirectory;
+use start_failure::{EXIT_OPERATING_SYSTEM, StartFailure};
+use status_process::StatusProcess;
+use worker_handle::{Heard, WorkerHandle};
+
+/// Seats beyond the most workers there can be, for those whose end is not yet dealt with.
+const SPARE_SEATS: usize = 4;
+
+/// What starts a child when the number of its birth's descriptor is added as the last argument.
+#[derive(Clone, Debug)]
+pub struct Commands {
+    /// Starts a worker.
+    pub worker: Vec<OsString>,
+    /// Starts the status process.
+    pub status: Vec<OsString>,
+}
+
+/// Supervises workers until told to stop, and returns the server's exit status.
+///
+/// `commands` start its children; `python_version` is for the greeting, as `CPython 3.13.1`. To be called on the only
+/// thread of the process.
+///
+/// With `--daemonize` it returns twice: in the command that was started when the first generation serves or the server
+/// has ended, and in the background at the server's end.
+///
+/// The status is 0 after a stop, 64 when an option turns out to be at fault, 69 when an address cannot be bound, 70
+/// when the application cannot be loaded at the start, and 71 when the operating system refuses something.
+pub fn run(config: Config, commands: Commands, python_version: &str) -> i32 {
+    log::init(config.logging);
+    let left = take_over(&config);
+    // Who was started by a supervisor is where that one is already.
+    let daemonize = config.service.daemonize && !matches!(left, Ok((_, Some(_))));
+    let mut launch = match Launch::begin(daemonize) {
+        Ok(Continuation::Server(launch)) => launch,
+        Ok(Continuation::Command(status)) => return status,
+        Err(error) => return end(&mut Launch::default(), refused("go into the background", &error)),
+    };
+    let started =
+        left.and_then(|left| Supervisor::start(config, commands, python_version, left, &mut launch));
+    let unbound = match started {
+        Ok(mut supervisor) => return supervisor.run(),
+        Err(unbound) => unbound,
+    };
+    end(&mut launch, unbound)
+}
+
+/// The sockets that this process was started with, and the supervisor that handed them over, if one did.
+fn take_over(config: &Config) -> Result<(Vec<Inherited>, Option<Predecessor>), Unbound> {
+    match handover::take().map_err(|error| refused("take over from another supervisor", &error))? {
+        Some((sockets, predecessor)) => Ok((sockets, Some(predecessor))),
+        None => Ok((listeners::inherit(config)?, None)),
+    }
+}
+
+/// Ends a server that has not begun.
+fn end(launch: &mut Launch, unbound: Unbound) -> i32 {
+    let status = match unbound {
+        Unbound::BrokenOff => 0,
+        Unbound::Failed(failure) => {
+            launch.say(&failure.to_string());
+            failure.status
+        }
+    };
+    launch.ended(status);
+    status
+}
+
+struct Supervisor<'a> {
+    launch: &'a mut Launch,
+    notify: NotifySocket,
+    config: Config,
+    commands: Commands,
+    cores: Vec<usize>,
+    signals: Signals,
+    listeners: Listeners,
+    pid_file: Option<PidFile>,
+    private_directory: Option<PrivateDirectory>,
+    status: Option<StatusProcess>,
+    scoreboard: Scoreboard,
+    score: SupervisorScore,
+    scoreboard_fd: OwnedFd,
+    dimensions: Dimensions,
+    seats_free: BTreeSet<usize>,
+    workers: BTreeMap<WorkerId, WorkerHandle>,
+    generations: Generations,
+    inspection: Inspection,
+    /// The supervisor before this one, which goes when this one serves.
+    predecessor: Option<Predecessor>,
+    /// The supervisor after this one, until it serves.
+    heir: Option<Heir>,
+    events: VecDeque<Event>,
+    has_served: bool,
+}
+
+impl<'a> Supervisor<'a> {
+    /// Makes all that outlives any worker, in the order in which a failure leaves nothing behind.
+    fn start(
+        config: Config,
+        commands: Commands,
+        python_version: &str,
+        (inherited, mut predecessor): (Vec<Inherited>, Option<Predecessor>),
+        launch: &'a mut Launch,
+    ) -> Result<Self, Unbound> {
+        let identities = Identities::look_up(&config, predecessor.is_some())?;
+        preflight::check()?;
+        let (signals, cores, open_files_max) =
+            preflight::prepare_process().map_err(|error| refused("prepare this process", &error))?;
+        let pid_file = config.service.pid_file.as_deref().filter(|_| predecessor.is_none());
+        let pid_file = pid_file.map(PidFile::write).transpose()?;
+        let owner = identities.server.as_ref();
+        let outputs = Outputs::open(&config.service, owner)?;
+        launch.say(&announcements::greeting(python_version));
+        announcements::few_files(&config, open_files_max).inspect(|warning| launch.say(warning));
+        let listeners =
+            Listeners::open(&config, identities.sockets.as_ref(), inherited, |wait| pause(&signals, wait))?;
+        let addresses = listeners.addresses();
+        launch.say(&announcements::listening(
+            &addresses.map_err(|error| refused("read a socket's address", &error))?,
+        ));
+        let status = predecessor.as_mut().and_then(|predecessor| predecessor.status.take());
+        let status =
+            StatusProcess::open(&config, identities.sockets.as_ref(), status, |wait| pause(&signals, wait))?;
+        if let Some(status) = &status {
+            let addresses = status.listeners().addresses();
+            launch.say(&announcements::status(
+                &addresses.map_err(|error| refused("read a socket's address", &error))?,
+            ));
+        }
+        if config.verbose {
+            launch.say(&format!("{config:#?}"));
+        }
+        if let Some(identity) = owner {
+            if let AccessLog::File(path) = &config.access_log {
+                // Made while this process still may; why it cannot be, the user's own try will tell.
+                let _ = file::append(path, owner);
+            }
+            identity::assume(identity, &config, &commands.worker)?;
+        }
+        let private_directory = PrivateDirectory::create(&config)?;
+        launch.redirect(outputs).map_err(|error| refused("redirect the standard streams", &error))?;
+        let settings = Settings {
+            processes: config.processes,
+            processes_max: 2 * config.processes + PROCESSES_SPARE,
+            start_timeout: config.start_timeout,
+            drain_timeout: config.deadman_timeout,
+            failures_watch: config.reload.dev,
+            // With a supervisor before this one it is better to go and let that one serve on.
+            waits_for_first: config.reload.dev && predecessor.is_none(),
+        };
+        let dimensions = Dimensions {
+            seats: settings.workers_max() + SPARE_SEATS,
+            executors: cores.len().div_ceil(config.processes.max(1)),
+            threads: config.application_threads(),
+        };
+        let scoreboard = Scoreboard::create(dimensions);
+        let (scoreboard, scoreboard_fd) =
+            scoreboard.map_err(|error| refused("share memory with workers", &error))?;
+        let score =
+            scoreboard.supervisor().ok_or_else(|| refused("share memory with workers", &"too small"))?;
+        score.begin(std::process::id(), clock::monotonic_ms());
+        score.set_processes(config.processes);
+        let inspection = Inspection::new(config.worker_limits.clone(), Instant::now());
+        Ok(Self {
+            launch,
+            notify: NotifySocket::from_environment(),
+            pid_file,
+            config,
+            commands,
+            cores,
+            signals,
+            listeners,
+            private_directory,
+            status,
+            scoreboard,
+            score,
+            scoreboard_fd,
+            dimensions,
+            seats_free: (0..dimensions.seats).collect(),
+            workers: BTreeMap::new(),
+            generations: Generations::new(settings),
+            inspection,
+            predecessor,
+            heir: None,
+            events: VecDeque::from([Event::Reload]),
+            has_served: false,
+        })
+    }
+
+    fn run(&mut self) -> i32 {
+        if self.predecessor.is_none() {
+            self.begin_status();
+        }
+        loop {
+            while let Some(event) = self.events.pop_front() {
+                if let ControlFlow::Break(status) = self.decide(event) {
+                    self.end_status();
+                    self.launch.ended(status);
+                    return status;
+                }
+            }
+            if let Err(error) = self.wait() {
+                tracing::error!(%error, "cannot wait for events, stopping");
+                self.events.push_back(Event::StopNow);
+            }
+        }
+    }
+
+    /// Asks the machine what an event means, and does it.
+    fn decide(&mut self, event: Event) -> ControlFlow<i32> {
+        self.tell_systemd(&event);
+        let exited = if let Event::WorkerExited(id, _) = event { Some(id) } else { None };
+        let stops = matches!(event, Event::Stop);
+        for action in self.generations.handle(event, Instant::now()) {
+            match action {
+                Action::Spawn { id, generation, slot } => self.spawn(id, generation, slot),
+                Action::Accept(id) => self.accept(id),
+                Action::Drain(id) => self.order(id, Order::Drain),
+                Action::Stop(id) => self.order(id, Order::Stop),
+                Action::Kill(id) => self.kill(id),
+                Action::Log(note) => self.note(&note),
+                Action::Exit(status) => return ControlFlow::Break(status),
+            }
+        }
+        if let Some(id) = exited {
+            self.workers.remove(&id);
+        }
+        if stops {
+            tracing::info!(
+                workers = self.workers.len(),
+                "stopping: draining every worker; a second signal stops at once"
+            );
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn tell_systemd(&mut self, event: &Event) {
+        match event {
+            Event::Reload if self.has_served => self.notify.reloading(),
+            Event::Stop | Event::StopNow => {
+                self.score.set_stage(Stage::Stopping);
+                self.notify.stopping();
+            }
+            _ => {}
+        }
+    }
+
+    /// Sleeps until something happens or is due, and puts what it is into the queue.
+    fn wait(&mut self) -> io::Result<()> {
+        self.notify.show_life(Instant::now());
+        let status = self.status.as_ref().and_then(StatusProcess::due);
+        let due = [self.generations.deadline(), self.notify.due(), self.inspection.due(), status];
+        let due = due.into_iter().flatten().min();
+        let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let mut ids = Vec::new();
+        let mut fds = vec![self.signals.as_fd()];
+        fds.extend(self.heir.as_ref().map(Heir::channel));
+        for (id, worker) in &self.workers {
+            if let Some(control) = worker.control() {
+                ids.push(*id);
+                fds.push(control);
+            }
+        }
+        let mut readable = wait::readable(&fds, timeout)?.into_iter();
+        let has_signals = readable.next().unwrap_or(false);
+        let has_heir = self.heir.is_some() && readable.next().unwrap_or(false);
+        for (id, _) in ids.into_iter().zip(readable).filter(|(_, is_readable)| *is_readable) {
+            self.hear(id);
+        }
+        if has_heir {
+            self.hear_heir();
+        }
+        if has_signals {
+            self.take_signals()?;
+        }
+        let (inspection, now) = (&mut self.inspection, Instant::now());
+        let status = self.status.as_ref().and_then(StatusProcess::pid);
+        let told = inspection.look_if_due(&self.workers, status, &self.generations, &self.scoreboard, now);
+        self.events.extend(told);
+        self.tend_status(now);
+        self.events.push_back(Event::Tick);
+        Ok(())
+    }
+
+    fn hear(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let heard = worker.hear();
+        self.events.extend(heard.into_iter().map(|heard| match heard {
+            Heard::Report(Report::Ready) => Event::WorkerReady(id),
+            Heard::Report(Report::Failed { summary, traceback }) => {
+                Event::WorkerFailed(id, Failure { summary, traceback })
+            }
+            Heard::Report(Report::ReloadWanted { path, at_ms }) => {
+                tracing::info!(path, "a file has changed");
+                Event::Changed(instant_at(at_ms))
+            }
+            Heard::Report(Report::ReplaceWanted { reason }) => {
+                Event::Replace(id, Replacement { reason, farewell: Farewell::Drain })
+            }
+            Heard::End => Event::WorkerSilent(id),
+        }));
+    }
+
+    fn take_signals(&mut self) -> io::Result<()> {
+        while let Some(signal) = self.signals.next()? {
+            match signal {
+                Signal::Reload => self.events.push_back(Event::Reload),
+                Signal::Grow => self.events.push_back(Event::Grow),
+                Signal::Shrink => self.events.push_back(Event::Shrink),
+                Signal::HandOver => self.hand_over(),
+                Signal::Stop => {
+                    self.disinherit();
+                    self.events.push_back(Event::Stop);
+                }
+                Signal::StopNow => {
+                    self.disinherit();
+                    self.events.push_back(Event::StopNow);
+                }
+                Signal::Reopen => self.reopen(),
+                Signal::ChildEnded => self.reap(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens log files anew, here and in every worker.
+    fn reopen(&mut self) {
+        let service = &self.config.service;
+        match standard_streams::reopen(service.stdout.as_deref(), service.stderr.as_deref()) {
+            Ok(()) => tracing::info!("log files are opened anew"),
+            Err(error) => {
+                tracing::error!(
+                    %error,
+                    hint = file::REOPEN_HINT,
+                    "cannot open --stdout and --stderr anew, going on with the old files"
+                );
+            }
+        }
+        self.workers.values().for_each(|worker| worker.mention(Order::Reopen));
+        if let Some(status) = &self.status {
+            status.mention(Order::Reopen);
+        }
+    }
+
+    /// Collects all children that have ended; those that are no workers were somebody else's.
+    fn reap(&mut self) {
+        while let Some((pid, ending)) = process::reap() {
+            let ended = self.workers.iter().find(|(_, worker)| worker.is_process(pid));
+            if let Some(id) = ended.map(|(id, _)| *id) {
+                // Its last words first.
+                self.hear(id);
+                self.bury(id, ending);
+            } else if self.heir.as_ref().is_some_and(|heir| heir.is_process(pid)) {
+                self.heir_ended(ending);
+            } else if let Some(status) = self.status.as_mut().filter(|status| status.pid() == Some(pid)) {
+                status.ended(ending, Instant::now());
+            }
+        }
+    }
+
+    fn bury(&mut self, id: WorkerId, ending: Ending) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.reaped();
+        self.scoreboard.vacate(worker.seat);
+        self.seats_free.insert(worker.seat);
+        self.events.push_back(Event::WorkerExited(id, ending));
+    }
+
+    fn spawn(&mut self, id: WorkerId, generation: u64, slot: usize) {
+        match self.try_spawn(generation, slot) {
+            Ok(worker) => {
+                self.workers.insert(id, worker);
+            }
+            Err(error) => {
+                let summary = format!("cannot start a worker process: {error}");
+                self.events.push_back(Event::WorkerFailed(id, Failure { summary, traceback: String::new() }));
+                self.events.push_back(Event::WorkerExited(id, Ending::Exited(EXIT_OPERATING_SYSTEM)));
+            }
+        }
+    }
+
+    fn try_spawn(&mut self, generation: u64, slot: usize) -> io::Result<WorkerHandle> {
+        let seat = self.seats_free.first().copied().ok_or(io::ErrorKind::QuotaExceeded)?;
+        let inheritance = Inheritance {
+            command: &self.commands.worker,
+            config: &self.config,
+            private_directory: self.private_directory.as_ref().map(PrivateDirectory::path),
+            listeners: &self.listeners,
+            scoreboard: self.scoreboard_fd.as_fd(),
+            dimensions: self.dimensions,
+        };
+        // A slot that was added later shares the cores of one that was there from the start.
+        let cores =
+            affinity::share_out(&self.cores, self.config.processes, slot % self.config.processes.max(1));
+        let worker = WorkerHandle::spawn(&inheritance, Place { generation, slot, seat, cores })?;
+        self.seats_free.remove(&seat);
+        Ok(worker)
+    }
+
+    fn accept(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get(&id) {
+            // Before anybody drains: the status page must not see a generation that serves and nobody who accepts.
+            self.score.set_generation(worker.generation);
+        }
+        self.order(id, Order::Accept);
+    }
+
+    fn order(&mut self, id: WorkerId, order: Order) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.order(order);
+        }
+    }
+
+    fn kill(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.kill();
+        }
+    }
+}
+
+/// The moment that [`clock::monotonic_ms`] called `ms`, in any process.
+fn instant_at(ms: u64) -> Instant {
+    let ago = Duration::from_millis(clock::monotonic_ms().saturating_sub(ms));
+    let now = Instant::now();
+    now.checked_sub(ago).unwrap_or(now)
+}
+
+/// Waits, unless a signal says to stop.
+fn pause(signals: &Signals, duration: Duration) -> ControlFlow<()> {
+    let until = Instant::now() + duration;
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        if wait::readable(&[signals.as_fd()], Some(left)).is_err() {
+            return ControlFlow::Break(());
+        }
+        while let Ok(Some(signal)) = signals.next() {
+            if matches!(signal, Signal::Stop | Signal::StopNow) {
+                return ControlFlow::Break(());
+            }
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+fn refused(what: &str, error: &dyn std::fmt::Display) -> Unbound {
+    Unbound::Failed(StartFailure {
+        status: EXIT_OPERATING_SYSTEM,
+        message: format!("cannot {what}: {error}"),
+        hint: "see the limits of this process: ulimit -a".to_owned(),
+    })
+}

@@ -1,0 +1,102 @@
+//! What the workers will need of the kernel, asked before anything is bound.
+
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+
+use super::start_failure::{EXIT_OPERATING_SYSTEM, StartFailure};
+use crate::limits::MEMLOCK_BYTES_MIN;
+use crate::sys::signals::Signals;
+use crate::sys::{affinity, memlock, open_files, preflight, process};
+
+/// Raises the limit on locked memory and tries `io_uring`.
+pub(super) fn check() -> Result<(), StartFailure> {
+    let memlock_bytes = memlock::raise().unwrap_or(0);
+    if memlock_bytes < MEMLOCK_BYTES_MIN {
+        return Err(memlock_too_small(memlock_bytes));
+    }
+    preflight::io_uring().map_err(|error| explain(&error, memlock_bytes, sysctl().as_deref()))
+}
+
+/// Makes this process fit to be a parent: which signals it reads, what children may inherit, which cores they share.
+pub(super) fn prepare_process() -> io::Result<(Signals, Vec<usize>, u64)> {
+    process::fill_standard_streams()?;
+    process::close_all_on_exec()?;
+    let open_files_max = open_files::raise()?;
+    let cores = affinity::allowed_cores()?;
+    let seed = RandomState::new().hash_one(std::process::id());
+    Ok((Signals::block()?, affinity::within_quota(cores, affinity::cpu_quota(), seed), open_files_max))
+}
+
+/// `kernel.io_uring_disabled`, which kernels before 6.6 do not have.
+fn sysctl() -> Option<String> {
+    Some(fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().to_owned())
+}
+
+fn explain(error: &io::Error, memlock_bytes: u64, sysctl: Option<&str>) -> StartFailure {
+    let (cause, hint) = match (error.kind(), sysctl) {
+        (io::ErrorKind::OutOfMemory, _) => return memlock_too_small(memlock_bytes),
+        (io::ErrorKind::PermissionDenied, Some(level @ ("1" | "2"))) => (
+            format!("kernel.io_uring_disabled is {level}"),
+            "allow it with: sysctl -w kernel.io_uring_disabled=0",
+        ),
+        (io::ErrorKind::PermissionDenied, _) => (
+            "most likely a seccomp filter forbids it, as Docker's default profile does".to_owned(),
+            "allow the io_uring_* system calls: docker run --security-opt seccomp=PROFILE.json (or seccomp=unconfined)",
+        ),
+        (io::ErrorKind::Unsupported, _) => (
+            "the kernel is too old, or a seccomp filter hides it".to_owned(),
+            "Linux 5.8 or later is needed, see: uname -r",
+        ),
+        _ => ("the kernel does not say more".to_owned(), "see the kernel's log: dmesg"),
+    };
+    StartFailure {
+        status: EXIT_OPERATING_SYSTEM,
+        message: format!("io_uring is not available: {error}: {cause}"),
+        hint: hint.to_owned(),
+    }
+}
+
+fn memlock_too_small(memlock_bytes: u64) -> StartFailure {
+    StartFailure {
+        status: EXIT_OPERATING_SYSTEM,
+        message: format!(
+            "io_uring needs more locked memory: the hard limit is {memlock_bytes} bytes, shared by all processes of \
+             this user, and a worker needs at least {MEMLOCK_BYTES_MIN}"
+        ),
+        hint: "raise it with: ulimit -l 8192, or LimitMEMLOCK=8M in a systemd unit, or docker run --ulimit memlock=8388608"
+            .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EPERM: i32 = 1;
+    const ENOMEM: i32 = 12;
+    const ENOSYS: i32 = 38;
+
+    fn explained(errno: i32, sysctl: Option<&str>) -> String {
+        let failure = explain(&io::Error::from_raw_os_error(errno), 8 << 20, sysctl);
+        assert_eq!(failure.status, 71);
+        failure.to_string()
+    }
+
+    #[test]
+    fn every_refusal_names_its_likely_cause_and_the_command_that_mends_it() {
+        assert!(explained(EPERM, Some("2")).contains("sysctl -w kernel.io_uring_disabled=0"));
+        for sysctl in [Some("0"), None] {
+            assert!(explained(EPERM, sysctl).contains("seccomp"), "{sysctl:?}");
+        }
+        assert!(explained(ENOSYS, None).contains("uname -r"));
+        assert!(explained(ENOMEM, None).contains("ulimit -l"));
+    }
+
+    #[test]
+    fn this_machine_is_fit_or_says_why_not() {
+        if let Err(failure) = check() {
+            assert!(failure.to_string().starts_with("spawn: io_uring "), "{failure}");
+        }
+    }
+}

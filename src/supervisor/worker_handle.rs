@@ -1,0 +1,100 @@
+//! A worker process as its parent sees it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::birth::{self, Inheritance, Order, Place, Report, SupervisorControl};
+use crate::sys::process;
+
+/// A worker from its birth until the machine has been told of its end.
+#[derive(Debug)]
+pub(super) struct WorkerHandle {
+    pub(super) pid: u32,
+    pub(super) generation: u64,
+    pub(super) slot: usize,
+    pub(super) seat: usize,
+    /// `None` once the worker has closed its end.
+    control: Option<SupervisorControl>,
+    /// Whether this supervisor killed it, and its end is no riddle.
+    pub(super) was_killed: bool,
+    /// Whether it has been reaped: its number may belong to another process by now.
+    is_gone: bool,
+}
+
+/// What a worker had to say.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Report(Report),
+    /// Its end of the control socket is closed.
+    End,
+}
+
+impl WorkerHandle {
+    pub(super) fn spawn(inheritance: &Inheritance<'_>, place: Place) -> io::Result<Self> {
+        let Place { generation, slot, seat, .. } = place;
+        let (pid, control) = birth::bear(inheritance, place)?;
+        Ok(Self { pid, generation, slot, seat, control: Some(control), was_killed: false, is_gone: false })
+    }
+
+    /// The control socket, while there is somebody at its other end.
+    pub(super) fn control(&self) -> Option<BorrowedFd<'_>> {
+        self.control.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Everything the worker has said since the last call.
+    pub(super) fn hear(&mut self) -> Vec<Heard> {
+        let mut heard = Vec::new();
+        while let Some(control) = &self.control {
+            match control.receive() {
+                Ok(Some(report)) => heard.push(Heard::Report(report)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(None) => self.hang_up(&mut heard),
+                Err(error) => {
+                    tracing::error!(worker_pid = self.pid, %error, "a worker does not speak our language");
+                    self.hang_up(&mut heard);
+                }
+            }
+        }
+        heard
+    }
+
+    fn hang_up(&mut self, heard: &mut Vec<Heard>) {
+        self.control = None;
+        heard.push(Heard::End);
+    }
+
+    /// Gives an order; a worker that cannot hear it is killed.
+    pub(super) fn order(&mut self, order: Order) {
+        let is_heard = self.control.as_ref().is_some_and(|control| control.send(order).is_ok());
+        if !is_heard {
+            self.kill();
+        }
+    }
+
+    /// Gives an order that only a worker which goes on needs to hear.
+    pub(super) fn mention(&self, order: Order) {
+        // One that is ending, or deaf, is dealt with by other means.
+        let _ = self.control.as_ref().map(|control| control.send(order));
+    }
+
+    /// Ends the process, if it is still there.
+    pub(super) fn kill(&mut self) {
+        if self.is_gone {
+            return;
+        }
+        self.was_killed = true;
+        if let Err(error) = process::terminate(self.pid) {
+            tracing::error!(worker_pid = self.pid, %error, "cannot kill a worker");
+        }
+    }
+
+    /// Whether this is the living process of that number.
+    pub(super) fn is_process(&self, pid: u32) -> bool {
+        self.pid == pid && !self.is_gone
+    }
+
+    /// Notes that the process has been reaped.
+    pub(super) fn reaped(&mut self) {
+        self.is_gone = true;
+    }
+}

@@ -1,0 +1,104 @@
+//! Accepting fairly: a process whose interpreter is busy must not collect connections that an idle sibling could
+//! serve, since a keep-alive connection stays where it was accepted.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_lite::FutureExt;
+
+use super::connection;
+use super::dispatch::Desk;
+use super::life::Phase;
+use crate::limits::{
+    ACCEPT_EXHAUSTED_PAUSE, ACCEPT_FULL_PAUSE, ACCEPT_YIELD, ACCEPT_YIELDS_MAX, ACCEPTS_PER_TURN_MAX,
+};
+use crate::reactor::Listener;
+
+/// Accepts from one listening socket until the process drains. What then still waits in the kernel's queue is
+/// accepted by the siblings: the socket is shared.
+pub(super) async fn accept(desk: Rc<Desk>, socket: Arc<OwnedFd>) {
+    let listener = match Listener::new(&desk.reactor, socket) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot watch a listening socket; it is not served"),
+    };
+    desk.admit_listener(Rc::clone(listener.registration()));
+    let mut accepted_in_turn = 0;
+    while readable(&desk, &listener).await {
+        desk.until_room(listener.registration()).await;
+        if accepted_in_turn >= ACCEPTS_PER_TURN_MAX {
+            accepted_in_turn = 0;
+            desk.reactor.next_turn().await;
+        }
+        let_others_go_first(&desk).await;
+        // The process may have begun to drain meanwhile, and the executor may end in this very turn.
+        if desk.phase() != Phase::Accepting {
+            return;
+        }
+        let Some(place) = desk.places.take() else {
+            full(&desk, &listener).await;
+            continue;
+        };
+        match listener.accept() {
+            Ok(Some(accepted)) => {
+                accepted_in_turn += 1;
+                connection::serve(&desk, accepted, place);
+            }
+            Ok(None) => accepted_in_turn = 0,
+            Err(error) => wait_out(&desk, &error).await,
+        }
+    }
+}
+
+/// Waits until somebody may be waiting; false when the process no longer accepts.
+async fn readable(desk: &Desk, listener: &Listener) -> bool {
+    poll_fn(|context| {
+        if desk.phase() != Phase::Accepting {
+            return Poll::Ready(false);
+        }
+        if listener.registration().is_readable() {
+            return Poll::Ready(true);
+        }
+        listener.registration().remember(context.waker());
+        Poll::Pending
+    })
+    .await
+}
+
+/// A process with more connections than its least loaded sibling waits a bounded moment, so that the sibling, which
+/// was woken as well, accepts first.
+async fn let_others_go_first(desk: &Desk) {
+    for _ in 0..ACCEPT_YIELDS_MAX {
+        if !desk.load.is_ahead_of_siblings() {
+            return;
+        }
+        desk.reactor.sleep_until(std::time::Instant::now() + ACCEPT_YIELD).await;
+    }
+}
+
+/// Waits, as long as the process holds all the connections it may, but not for ever: one that another executor closes
+/// wakes nobody here.
+async fn full(desk: &Desk, listener: &Listener) {
+    desk.places.warn_full();
+    let room = poll_fn(|context| {
+        if !desk.places.is_full() || desk.phase() != Phase::Accepting {
+            return Poll::Ready(());
+        }
+        listener.registration().remember(context.waker());
+        Poll::Pending
+    });
+    room.or(desk.reactor.sleep_until(std::time::Instant::now() + ACCEPT_FULL_PAUSE)).await;
+}
+
+/// Running out of descriptors or memory passes when connections close: trying at once again would only burn CPU.
+async fn wait_out(desk: &Desk, error: &io::Error) {
+    tracing::error!(
+        %error,
+        connections = desk.connections(),
+        "cannot accept a connection; likely cause: too many open files (see `ulimit -n`, LimitNOFILE=)"
+    );
+    desk.reactor.sleep_until(std::time::Instant::now() + ACCEPT_EXHAUSTED_PAUSE).await;
+}

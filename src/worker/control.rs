@@ -1,0 +1,243 @@
+//! The worker's side of its control channel, followed by the main thread for the rest of the process's life.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::life::{Life, Phase};
+use super::logs::Logs;
+use super::notices::{Notice, Notices, Overdue};
+use super::watch::Watch;
+use crate::birth::{Order, Report, WorkerControl};
+use crate::config::Config;
+use crate::gateway::{Application, LoadFailure};
+use crate::limits::HEARTBEAT_PAUSE;
+use crate::scoreboard::{ExecutorSnapshot, ProcessScore, Scoreboard, State};
+use crate::sys::eventfd::EventFd;
+use crate::sys::{clock, wait};
+
+/// The exit status of a worker whose application could not be loaded (`EX_SOFTWARE` of sysexits.h).
+const EXIT_LOAD_FAILED: i32 = 70;
+
+/// The signs of life of a process.
+pub(super) struct Pulse {
+    process: ProcessScore,
+    scoreboard: Scoreboard,
+    seat: usize,
+    /// Requests without a response at the last beat, and responses ever.
+    progress: Cell<(u64, u64)>,
+}
+
+impl Pulse {
+    /// The pulse of the worker in `seat`; `None` where there is no such seat.
+    pub(super) fn new(scoreboard: &Scoreboard, seat: usize, executors: usize) -> Option<Self> {
+        let process = scoreboard.process(seat)?;
+        scoreboard.executor(seat, executors.checked_sub(1)?)?;
+        Some(Self { process, scoreboard: scoreboard.clone(), seat, progress: Cell::new((0, 0)) })
+    }
+
+    /// The main thread is alive.
+    fn beat(&self) {
+        self.process.heartbeat(clock::monotonic_ms());
+    }
+
+    /// Whether requests wait for the application and none was answered since the last call.
+    fn is_suspicious(&self) -> bool {
+        let Some(worker) = self.scoreboard.worker_snapshot(self.seat) else { return false };
+        let sum = |number: fn(&ExecutorSnapshot) -> u64| {
+            worker.executors.iter().map(number).fold(0, u64::wrapping_add)
+        };
+        let in_flight = sum(|executor| executor.in_flight);
+        let answered = sum(|executor| executor.requests).wrapping_sub(in_flight);
+        let (was_in_flight, was_answered) = self.progress.replace((in_flight, answered));
+        in_flight > 0 && was_in_flight > 0 && answered == was_answered
+    }
+}
+
+/// The main thread's business: orders from the supervisor, signals for the application, and the end.
+pub(super) struct Control {
+    socket: WorkerControl,
+    application: Arc<dyn Application>,
+    pulse: Pulse,
+    notices: Arc<Notices>,
+    watch: Option<Watch>,
+    config: Arc<Config>,
+    /// Whether the supervisor knows already that this worker should be replaced.
+    is_given_up: Cell<bool>,
+}
+
+impl Control {
+    pub(super) fn new(
+        socket: WorkerControl,
+        application: Arc<dyn Application>,
+        pulse: Pulse,
+        notices: Arc<Notices>,
+        watch: Option<Watch>,
+        config: Arc<Config>,
+    ) -> Self {
+        Self { socket, application, pulse, notices, watch, config, is_given_up: Cell::new(false) }
+    }
+
+    /// Tells the supervisor why this worker will never serve; returns the process's exit status.
+    pub(super) fn fail(&self, failure: LoadFailure) -> i32 {
+        let report = Report::Failed { summary: failure.summary, traceback: failure.traceback };
+        let Some(watch) = self.watch.as_ref().filter(|_| self.config.reload.dev) else {
+            self.report(&report);
+            return EXIT_LOAD_FAILED;
+        };
+        watch.any_source();
+        self.watch_new_files();
+        self.report(&report);
+        self.wait_for_change();
+        EXIT_LOAD_FAILED
+    }
+
+    /// Reports changes of what could not be loaded until the supervisor says that it is enough, or is dead.
+    fn wait_for_change(&self) {
+        loop {
+            match wait::readable(&[self.socket.as_fd(), self.notices.bell()], None).as_deref() {
+                Ok([false, false]) => {}
+                Ok([false, true]) => self.take_notices(),
+                _ => return,
+            }
+        }
+    }
+
+    /// Tells the supervisor that this worker could accept.
+    pub(super) fn ready(&self) {
+        self.watch_new_files();
+        self.pulse.process.set_state(State::Ready);
+        self.report(&Report::Ready);
+    }
+
+    /// A supervisor that is dead hears nothing; the next look at the channel finds that out.
+    fn report(&self, report: &Report) {
+        let _ = self.socket.send(report);
+    }
+
+    /// Obeys the supervisor until `ended` says that every executor has ended.
+    pub(super) fn follow(&self, life: &Life, logs: &Logs, ended: &EventFd) {
+        let mut alone_until: Option<Instant> = None;
+        let (mut beat_at, mut rouse_at) =
+            (Instant::now(), self.rouse_pause().map(|pause| Instant::now() + pause));
+        loop {
+            if beat_at <= Instant::now() {
+                beat_at = Instant::now() + self.heartbeat_pause();
+                self.show_life(life);
+            }
+            if rouse_at.take_if(|at| *at <= Instant::now()).is_some() {
+                rouse_at = self.rouse_pause().map(|pause| Instant::now() + pause);
+                life.rouse();
+            }
+            let watched =
+                [ended.as_fd(), self.application.attention(), self.notices.bell(), self.socket.as_fd()];
+            // Once the supervisor is dead its channel is readable for ever, and is not watched any more.
+            let watched = if alone_until.is_some() { watched.split_at(3).0 } else { &watched };
+            let pause = beat_at.saturating_duration_since(Instant::now());
+            let ready = wait::readable(watched, Some(pause)).unwrap_or_else(|error| {
+                tracing::error!(%error, "cannot wait for orders; draining");
+                vec![false, false, false, true]
+            });
+            let is_ready = |index: usize| ready.get(index).copied().unwrap_or(false);
+            let (end, attention, notice, order) = (is_ready(0), is_ready(1), is_ready(2), is_ready(3));
+            if end {
+                return;
+            }
+            if attention && self.application.attend() {
+                self.obey(Order::Drain, life, logs);
+            }
+            if notice {
+                self.take_notices();
+            }
+            if order {
+                alone_until = self.hear(life, logs);
+            }
+            if alone_until.is_some_and(|until| until <= Instant::now()) {
+                life.advance(Phase::Stopping);
+            }
+        }
+    }
+
+    fn heartbeat_pause(&self) -> Duration {
+        self.rouse_pause().map_or(HEARTBEAT_PAUSE, |pause| pause.min(HEARTBEAT_PAUSE))
+    }
+
+    /// An idle executor sleeps for ever, as a stuck one seems to: it is roused just often enough to tell them apart.
+    fn rouse_pause(&self) -> Option<Duration> {
+        self.config.worker_limits.stuck_timeout.map(|timeout| timeout / 4)
+    }
+
+    fn show_life(&self, life: &Life) {
+        self.pulse.beat();
+        if self.config.reload.dev && life.phase() < Phase::Draining {
+            self.watch_new_files();
+        }
+        if self.pulse.is_suspicious() {
+            // The application may be slow, or hold the interpreter for ever: then this thread, too, falls silent here,
+            // and the supervisor notices.
+            self.application.probe();
+            self.pulse.beat();
+        }
+    }
+
+    fn watch_new_files(&self) {
+        if let Some(watch) = self.watch.as_ref().filter(|_| self.config.reload.dev) {
+            watch.add(self.application.new_files());
+        }
+    }
+
+    fn take_notices(&self) {
+        for notice in self.notices.take() {
+            match notice {
+                Notice::Changed { path, at_ms } => self.report_change(&path, at_ms),
+                Notice::Overdue(overdue) => self.give_up(&overdue),
+            }
+        }
+    }
+
+    fn report_change(&self, path: &Path, at_ms: u64) {
+        self.report(&Report::ReloadWanted { path: path.display().to_string(), at_ms });
+    }
+
+    /// A thread that does not come back cannot be ended, but the process can.
+    fn give_up(&self, Overdue { request, thread, working_for }: &Overdue) {
+        if !self.is_given_up.replace(true) {
+            let reason = "the application works on a request for too long (--request-timeout)".to_owned();
+            self.report(&Report::ReplaceWanted { reason });
+        }
+        tracing::error!(
+            request,
+            working_for_s = working_for.as_secs_f64(),
+            traceback = self.application.stack_of(*thread),
+            "a request is overdue; the stack of its thread follows"
+        );
+    }
+
+    /// Takes one order. When the supervisor is dead, drains, and returns when to give up on that.
+    fn hear(&self, life: &Life, logs: &Logs) -> Option<Instant> {
+        match self.socket.receive() {
+            Ok(Some(order)) => self.obey(order, life, logs),
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+            Ok(None) | Err(_) => {
+                tracing::warn!("the supervisor is dead; draining");
+                self.obey(Order::Drain, life, logs);
+                return Some(Instant::now() + self.config.deadman_timeout);
+            }
+        }
+        None
+    }
+
+    fn obey(&self, order: Order, life: &Life, logs: &Logs) {
+        let (phase, state) = match order {
+            Order::Accept => (Phase::Accepting, State::Accepting),
+            Order::Drain => (Phase::Draining, State::Draining),
+            Order::Stop => (Phase::Stopping, State::Draining),
+            Order::Reopen => return logs.reopen(),
+        };
+        self.pulse.process.set_state(state);
+        life.advance(phase);
+    }
+}

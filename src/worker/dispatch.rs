@@ -1,0 +1,437 @@
+//! The desk of one executor: the connections it owns, what they hand to the application, and what comes back.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use super::access_line::Line;
+use super::access_log::Log;
+use super::life::{Life, Phase};
+use super::notices::Notices;
+use super::places::Places;
+use super::spill::Storage;
+use super::unread::{Ticket, Unread};
+use crate::config::Config;
+use crate::gateway::{Exchange, Message, Outbox, Queue, Request, Usage};
+use crate::limits::{
+    BALANCE_PAUSE_MAX, BALANCE_PAUSE_MIN, DRAIN_PATIENCE, HttpLimits, PARTS_DELAY_MAX, READ_BYTES,
+    SLOW_DELAY_MAX, SWEEP_PAUSE,
+};
+use crate::reactor::{Reactor, Registration, Turn};
+use crate::scoreboard::{ExecutorScore, ProcessScore, Scoreboard};
+use crate::sys::{clock, cpu_time};
+
+/// What the desk knows of one connection.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) registration: Rc<Registration>,
+    inbox: RefCell<VecDeque<Message>>,
+    pub(super) deadline: Cell<Option<Instant>>,
+}
+
+impl Entry {
+    fn add(&self, message: Message) {
+        let mut inbox = self.inbox.borrow_mut();
+        let rest = match inbox.back_mut() {
+            Some(last) => last.join(message),
+            None => Err(message),
+        };
+        inbox.extend(rest.err());
+    }
+
+    /// The next thing an application thread has sent.
+    pub(super) fn next_message(&self) -> Option<Message> {
+        self.inbox.borrow_mut().pop_front()
+    }
+}
+
+/// See the module's page.
+pub(super) struct Desk {
+    pub(super) reactor: Reactor,
+    pub(super) config: Arc<Config>,
+    pub(super) http_limits: Arc<HttpLimits>,
+    pub(super) load: Load,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) scratch: RefCell<Vec<u8>>,
+    pub(super) notices: Arc<Notices>,
+    pub(super) places: Arc<Places>,
+    pub(super) storage: Arc<Storage>,
+    life: Arc<Life>,
+    queue: Arc<Queue>,
+    entries: RefCell<Slab<Rc<Entry>>>,
+    batch: RefCell<VecDeque<Box<Request>>>,
+    arrived: RefCell<Vec<Message>>,
+    log: RefCell<Option<Log>>,
+    phase: Cell<Phase>,
+    drain_patience: Cell<Option<Instant>>,
+    listeners: RefCell<Vec<Rc<Registration>>>,
+    main: RefCell<Option<Waker>>,
+    next_sweep: Cell<Option<Instant>>,
+    reading: Cell<Option<Reading>>,
+    unread: Unread,
+    /// How soon after a reading the next is due.
+    balance_pause: Cell<Duration>,
+    /// When responses that wait for company are sent at the latest.
+    next_look: Cell<Option<Instant>>,
+    /// Parts of a response have come in this turn, and more may follow.
+    parts_arrive: Cell<bool>,
+}
+
+/// Who had used how much CPU at one moment.
+#[derive(Clone, Copy)]
+struct Reading {
+    at: Instant,
+    process: Duration,
+    executor: Duration,
+}
+
+/// What an executor says of itself on the scoreboard, and sees there of its siblings.
+#[derive(Debug)]
+pub(super) struct Load {
+    pub(super) score: ExecutorScore,
+    process: ProcessScore,
+    scoreboard: Scoreboard,
+    seat: usize,
+}
+
+impl Load {
+    /// The load of executor `index` in `seat`; `None` where there is no such place.
+    pub(super) fn new(scoreboard: &Scoreboard, seat: usize, index: usize) -> Option<Self> {
+        Some(Self {
+            score: scoreboard.executor(seat, index)?,
+            process: scoreboard.process(seat)?,
+            scoreboard: scoreboard.clone(),
+            seat,
+        })
+    }
+
+    /// A request was answered 503 because it had waited too long.
+    pub(super) fn queue_timed_out(&self) {
+        self.process.queue_timed_out();
+    }
+
+    /// Whether this process holds more connections than the least loaded of the others that accept.
+    pub(super) fn is_ahead_of_siblings(&self) -> bool {
+        let other = self.scoreboard.connections_least_loaded_other(self.seat);
+        other.is_some_and(|least| self.scoreboard.connections(self.seat) > least)
+    }
+}
+
+/// What an executor is given to work with.
+pub(super) struct Supplies {
+    pub(super) config: Arc<Config>,
+    pub(super) life: Arc<Life>,
+    pub(super) load: Load,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) log: Option<Log>,
+    pub(super) notices: Arc<Notices>,
+    pub(super) places: Arc<Places>,
+    pub(super) storage: Arc<Storage>,
+}
+
+impl Desk {
+    pub(super) fn new(reactor: Reactor, supplies: Supplies) -> Self {
+        Self {
+            reactor,
+            http_limits: Arc::new(supplies.config.http.clone()),
+            config: supplies.config,
+            phase: Cell::new(supplies.life.phase()),
+            drain_patience: Cell::new(None),
+            life: supplies.life,
+            load: supplies.load,
+            outbox: supplies.outbox,
+            scratch: RefCell::new(vec![0; READ_BYTES]),
+            queue: supplies.queue,
+            notices: supplies.notices,
+            places: supplies.places,
+            storage: supplies.storage,
+            entries: RefCell::default(),
+            batch: RefCell::default(),
+            arrived: RefCell::default(),
+            log: RefCell::new(supplies.log),
+            listeners: RefCell::default(),
+            main: RefCell::new(None),
+            next_sweep: Cell::new(None),
+            reading: Cell::new(None),
+            unread: Unread::default(),
+            balance_pause: Cell::new(BALANCE_PAUSE_MIN),
+            next_look: Cell::new(None),
+            parts_arrive: Cell::new(false),
+        }
+    }
+
+    /// What the supervisor wants of this process, as of this turn.
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Until when idle connections stay open, once the process drains.
+    pub(super) fn drain_patience(&self) -> Option<Instant> {
+        self.drain_patience.get()
+    }
+
+    /// Connections alive.
+    pub(super) fn connections(&self) -> usize {
+        self.entries.borrow().len()
+    }
+
+    /// The key the next connection will have.
+    pub(super) fn vacant_key(&self) -> usize {
+        self.entries.borrow().vacant_key()
+    }
+
+    /// Takes a connection in, under [`Desk::vacant_key`].
+    pub(super) fn admit(&self, registration: Rc<Registration>) -> Rc<Entry> {
+        let entry = Rc::new(Entry { registration, inbox: RefCell::default(), deadline: Cell::new(None) });
+        self.entries.borrow_mut().insert(Rc::clone(&entry));
+        self.load.score.connection_opened();
+        entry
+    }
+
+    /// Forgets a connection.
+    pub(super) fn dismiss(&self, key: usize) {
+        self.entries.borrow_mut().try_remove(key);
+        self.load.score.connection_closed();
+        if self.places.is_full() {
+            self.wake_listeners();
+        }
+        if self.phase() >= Phase::Draining {
+            self.wake_main();
+        }
+    }
+
+    /// Wakes the task of a listener when the phase changes.
+    pub(super) fn admit_listener(&self, registration: Rc<Registration>) {
+        self.listeners.borrow_mut().push(registration);
+    }
+
+    /// Waits until `condition` holds of the phase or the number of connections. For the executor's main task alone.
+    pub(super) async fn until(&self, condition: impl Fn(&Self) -> bool) {
+        poll_fn(|context| {
+            if condition(self) {
+                return Poll::Ready(());
+            }
+            *self.main.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn wake_listeners(&self) {
+        self.listeners.borrow().iter().for_each(|registration| registration.wake());
+    }
+
+    fn wake_main(&self) {
+        if let Some(main) = self.main.borrow().as_ref() {
+            self.reactor.wake(main);
+        }
+    }
+
+    /// Sends a request to the application at the end of this turn.
+    pub(super) fn submit(&self, request: Box<Request>) {
+        self.load.score.request_started();
+        self.batch.borrow_mut().push_back(request);
+    }
+
+    /// Takes back the request of `exchange`, if no application thread has it yet.
+    pub(super) fn withdraw(&self, exchange: &Arc<Exchange>) -> Option<Box<Request>> {
+        let mut batch = self.batch.borrow_mut();
+        match batch.iter().position(|request| request.reply.is_of(exchange)) {
+            Some(index) => batch.remove(index),
+            None => self.queue.withdraw(exchange),
+        }
+    }
+
+    /// Whether the queue is full, so that nothing more should be read. A process that drains reads on: what it has
+    /// accepted nobody else can answer.
+    pub(super) fn is_choked(&self) -> bool {
+        self.room() == 0 && self.phase() == Phase::Accepting
+    }
+
+    /// How many requests more the queue can take.
+    fn room(&self) -> usize {
+        self.config.queue_length_max.saturating_sub(self.batch.borrow().len() + self.queue.length())
+    }
+
+    /// Leaves a connection, or those that a listener would accept, unread while the queue is full.
+    pub(super) async fn until_room(&self, registration: &Rc<Registration>) {
+        let ticket = Ticket::default();
+        poll_fn(|context| {
+            if !self.is_choked() || registration.is_hung_up() {
+                return Poll::Ready(());
+            }
+            self.unread.add(registration, &ticket);
+            registration.remember(context.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Wakes as many of those that wait unread as there is room for, or has the queue call us when there is some.
+    fn admit_unread(&self) {
+        if !self.unread.is_empty() && (self.room() > 0 || self.queue.ask_for_room()) {
+            self.unread.wake(self.room());
+        }
+    }
+
+    /// Makes sure that `entry` is woken soon after `deadline`.
+    pub(super) fn set_deadline(&self, entry: &Entry, deadline: Option<Instant>) {
+        entry.deadline.set(deadline);
+        let Some(deadline) = deadline else { return };
+        if self.next_sweep.get().is_none_or(|next| deadline < next) {
+            self.next_sweep.set(Some(deadline.max(self.reactor.now() + SWEEP_PAUSE)));
+        }
+    }
+
+    /// Writes an access log line.
+    pub(super) fn log(&self, line: &Line<'_>) {
+        if let Some(log) = self.log.borrow_mut().as_mut() {
+            log.record(line, self.reactor.now());
+        }
+    }
+
+    /// Hands the last lines of the access log to be written, and ends it.
+    pub(super) fn close_log(&self) {
+        self.log.borrow_mut().take();
+    }
+
+    fn deliver(&self, message: Message) {
+        // A connection that died is not there any more, and nobody wants its response.
+        if let Some(entry) = self.entries.borrow().get(message.connection) {
+            if message.end.is_none() {
+                self.parts_arrive.set(true);
+            }
+            entry.add(message);
+            entry.registration.wake();
+        }
+    }
+
+    fn follow_phase(&self) {
+        let phase = self.life.phase();
+        if phase == self.phase.get() {
+            return;
+        }
+        self.phase.set(phase);
+        if phase >= Phase::Draining {
+            self.drain_patience.set(Some(Instant::now() + DRAIN_PATIENCE));
+        }
+        self.wake_main();
+        self.wake_listeners();
+        for (_, entry) in self.entries.borrow().iter() {
+            entry.registration.wake();
+        }
+    }
+
+    /// Wakes every connection whose deadline has come, and finds the next.
+    fn sweep(&self, now: Instant) {
+        if self.next_sweep.get().is_none_or(|next| now < next) {
+            return;
+        }
+        let mut next: Option<Instant> = None;
+        for (_, entry) in self.entries.borrow().iter() {
+            match entry.deadline.get() {
+                Some(deadline) if deadline <= now => entry.registration.wake(),
+                Some(deadline) => next = Some(next.map_or(deadline, |next| next.min(deadline))),
+                None => {}
+            }
+        }
+        self.next_sweep.set(next.map(|next| next.max(now + SWEEP_PAUSE)));
+    }
+
+    /// Responses wait for company only while requests wait for a thread, and parts of a response for each other only
+    /// after some have come: then this executor looks after them.
+    fn look_soon(&self, now: Instant) {
+        let next_look = if self.parts_arrive.take() {
+            Some(now + PARTS_DELAY_MAX)
+        } else {
+            (self.queue.length() > 0).then(|| now + SLOW_DELAY_MAX)
+        };
+        self.next_look.set(next_look);
+        self.outbox.set_attentive(next_look.is_some());
+    }
+
+    /// While requests wait: how has the application used its time since the last look?
+    fn balance(&self, now: Instant) {
+        if !self.queue.wants_balance() {
+            self.reading.set(None);
+            return;
+        }
+        let last = self.reading.get();
+        if last.is_some_and(|last| now < last.at + self.balance_pause.get()) {
+            return;
+        }
+        let this = Reading { at: now, process: cpu_time::process(), executor: cpu_time::thread() };
+        self.reading.set(Some(this));
+        let usage = last.and_then(|last| this.usage_since(last));
+        self.balance_pause.set(match usage {
+            // All is well as it is. Whatever changes that is noticed a little later, and looking costs less.
+            Some(Usage::Full) => (self.balance_pause.get() * 2).min(BALANCE_PAUSE_MAX),
+            Some(_) => BALANCE_PAUSE_MIN,
+            None => self.balance_pause.get(),
+        });
+        self.queue.balance(usage, now);
+    }
+}
+
+impl Reading {
+    /// How much of the time since `last` the application used; `None` if that was too short to tell.
+    fn usage_since(&self, last: Self) -> Option<Usage> {
+        // The executor is pinned to a core that the application may want as well: what it used was not available.
+        let executor = self.executor.saturating_sub(last.executor);
+        let available = self.at.saturating_duration_since(last.at).saturating_sub(executor);
+        let used = self.process.saturating_sub(last.process).saturating_sub(executor);
+        (available >= BALANCE_PAUSE_MIN / 2).then(|| Usage::of(used, available))
+    }
+}
+
+impl Turn for Desk {
+    fn collect(&self) {
+        self.follow_phase();
+        let mut arrived = self.arrived.borrow_mut();
+        self.outbox.take(&mut arrived);
+        for message in arrived.drain(..) {
+            self.deliver(message);
+        }
+    }
+
+    fn publish(&self) {
+        let now = self.reactor.now();
+        let mut batch = self.batch.borrow_mut();
+        if !batch.is_empty() {
+            self.queue.publish(&mut batch, now);
+        }
+        drop(batch);
+        self.admit_unread();
+        self.load.process.set_queue_depth(self.queue.length());
+        self.look_soon(now);
+        self.balance(Instant::now());
+        self.sweep(now);
+        self.load.score.heartbeat(clock::monotonic_ms());
+        if let Some(log) = self.log.borrow_mut().as_mut()
+            && log.due().is_some_and(|due| due <= now)
+        {
+            log.flush();
+        }
+    }
+
+    fn may_doze(&self) -> bool {
+        self.queue.may_doze()
+    }
+
+    fn undoze(&self) {
+        self.queue.undoze();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let log = self.log.borrow().as_ref().and_then(Log::due);
+        let balance = self.reading.get().map(|last| last.at + self.balance_pause.get());
+        [self.next_sweep.get(), self.next_look.get(), log, balance].into_iter().flatten().min()
+    }
+}

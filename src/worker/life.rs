@@ -1,0 +1,310 @@
+//! The life of a worker: load, report, accept, drain, end.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use super::accept::accept;
+use super::control::{Control, Pulse};
+use super::dispatch::{Desk, Load, Supplies};
+use super::logs::Logs;
+use super::notices::Notices;
+use super::places::Places;
+use super::spill::Storage;
+use super::watch::Watch as FileWatch;
+use crate::birth::{Birth, Newborn};
+use crate::config::Config;
+use crate::gateway::{Application, LoadFailure, Outbox, Queue, Request, ThreadWatch};
+use crate::limits::JOIN_PATIENCE;
+use crate::reactor::{Executor, Wake, WakeHandle};
+use crate::scoreboard::{Scoreboard, ThreadScore};
+use crate::sys::eventfd::EventFd;
+use crate::sys::{affinity, clock, open_files, process};
+
+/// The exit status of a worker that its supervisor gave no place to (`EX_SOFTWARE` of sysexits.h).
+const EXIT_NO_SEAT: i32 = 70;
+/// The exit status of a worker that gets nothing from the operating system (`EX_OSERR` of sysexits.h).
+const EXIT_NO_DESCRIPTOR: i32 = 71;
+/// The exit status of a worker whose application threads did not end.
+const EXIT_THREADS_LEFT: i32 = 1;
+
+/// What the supervisor wants of a worker. The order is the order of a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// Loaded or loading; accepts nothing yet.
+    Waiting,
+    /// Accepts connections.
+    Accepting,
+    /// Accepts nothing more and finishes what it holds.
+    Draining,
+    /// Drops what it holds.
+    Stopping,
+}
+
+/// The phase, as the main thread tells it to the executors.
+#[derive(Debug)]
+pub(super) struct Life {
+    phase: AtomicU8,
+    outboxes: Vec<Arc<Outbox>>,
+}
+
+impl Life {
+    fn new(outboxes: Vec<Arc<Outbox>>) -> Self {
+        Self { phase: AtomicU8::new(Phase::Waiting as u8), outboxes }
+    }
+
+    /// The phase now.
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Waiting,
+            1 => Phase::Accepting,
+            2 => Phase::Draining,
+            _ => Phase::Stopping,
+        }
+    }
+
+    /// Goes on to `phase`, never back, and tells every executor.
+    pub(super) fn advance(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        if phase >= Phase::Draining {
+            self.outboxes.iter().for_each(|outbox| outbox.drain());
+        }
+        self.rouse();
+    }
+
+    /// Has every executor turn once, and so show that it is alive.
+    pub(super) fn rouse(&self) {
+        for outbox in &self.outboxes {
+            outbox.wake();
+        }
+    }
+}
+
+/// Lives a worker's life on the process's main thread; returns the process's exit status.
+pub fn run(newborn: Newborn, application: &Arc<dyn Application>) -> i32 {
+    let Newborn { birth, listeners, control, scoreboard } = newborn;
+    let config = Arc::new(birth.config.clone());
+    // Before the application is loaded, so that its threads stay beside their executor as well.
+    if let Err(error) = affinity::pin_this_thread(&birth.cores) {
+        tracing::warn!(%error, cores = ?birth.cores, "cannot pin this worker to its cores");
+    }
+    let Some(pulse) = Pulse::new(&scoreboard, birth.seat, birth.cores.len()) else { return EXIT_NO_SEAT };
+    let notices = match Notices::new() {
+        Ok(notices) => Arc::new(notices),
+        Err(error) => {
+            tracing::error!(%error, "cannot make an event counter");
+            return EXIT_NO_DESCRIPTOR;
+        }
+    };
+    let watch = watch_files(&config, &notices);
+    let control = Control::new(
+        control,
+        Arc::clone(application),
+        pulse,
+        Arc::clone(&notices),
+        watch,
+        Arc::clone(&config),
+    );
+    if let Err(failure) = application.load() {
+        return control.fail(failure);
+    }
+    match Crew::start(&config, &birth, &scoreboard, listeners, &notices, application.as_ref()) {
+        Ok(crew) => {
+            control.ready();
+            // Nothing here may lie on this thread's stack, of which green threads move parts aside.
+            let beside = Arc::clone(application);
+            application.run_beside(Box::new(move || {
+                control.follow(&crew.life, &crew.logs, &crew.ended);
+                crew.finish(beside.as_ref())
+            }))
+        }
+        Err(failure) => control.fail(failure),
+    }
+}
+
+/// Begins to watch, if anything is to be watched: before the application is loaded, so that no change is missed.
+fn watch_files(config: &Config, notices: &Arc<Notices>) -> Option<FileWatch> {
+    if !config.reload.is_wanted() {
+        return None;
+    }
+    let watch = FileWatch::start(&config.reload.watch, Arc::clone(notices));
+    watch
+        .inspect_err(
+            |error| tracing::error!(%error, "cannot watch files; hint: sysctl fs.inotify.max_user_instances"),
+        )
+        .ok()
+}
+
+/// The threads of a worker.
+struct Crew {
+    life: Arc<Life>,
+    queue: Arc<Queue>,
+    executors: Vec<JoinHandle<()>>,
+    /// Executors that have not ended.
+    alive: Arc<AtomicUsize>,
+    /// Raised by the last of them.
+    ended: Arc<EventFd>,
+    logs: Logs,
+}
+
+impl Crew {
+    /// Starts the application's threads, then one executor for each core. Returns once every executor runs.
+    fn start(
+        config: &Arc<Config>,
+        birth: &Birth,
+        scoreboard: &Scoreboard,
+        listeners: Vec<OwnedFd>,
+        notices: &Arc<Notices>,
+        application: &dyn Application,
+    ) -> Result<Self, LoadFailure> {
+        let logs = Logs::open(config).map_err(|error| cannot("open the access log", &error))?;
+        let wakes: io::Result<Vec<Wake>> = birth.cores.iter().map(|_| Wake::new()).collect();
+        let wakes = wakes.map_err(|error| cannot("make an executor's bell", &error))?;
+        let outboxes: Vec<Arc<Outbox>> =
+            wakes.iter().map(|wake| Arc::new(outbox(wake.handle(), config))).collect();
+        let queue =
+            Arc::new(Queue::new(config.queue_length_max, config.application_threads(), outboxes.clone()));
+        application.start(&queue, watches(config, scoreboard, birth.seat))?;
+        let ended = EventFd::new().map_err(|error| cannot("make an event counter", &error))?;
+        let mut crew = Self {
+            life: Arc::new(Life::new(outboxes.clone())),
+            queue,
+            executors: Vec::new(),
+            alive: Arc::new(AtomicUsize::new(birth.cores.len())),
+            ended: Arc::new(ended),
+            logs,
+        };
+        let listeners: Vec<Arc<OwnedFd>> = listeners.into_iter().map(Arc::new).collect();
+        let places = Arc::new(Places::new(config.connections_max, open_files::limit()));
+        let storage = Arc::new(Storage::new(&config.spill));
+        let (started, starts) = channel();
+        for (index, (wake, outbox)) in wakes.into_iter().zip(outboxes).enumerate() {
+            let supplies = Supplies {
+                config: Arc::clone(config),
+                life: Arc::clone(&crew.life),
+                load: Load::new(scoreboard, birth.seat, index)
+                    .ok_or_else(|| cannot("find its seat", &"no such seat"))?,
+                outbox,
+                queue: Arc::clone(&crew.queue),
+                log: crew.logs.access_log(),
+                notices: Arc::clone(notices),
+                places: Arc::clone(&places),
+                storage: Arc::clone(&storage),
+            };
+            let seat = ExecutorSeat { index, core: birth.cores.get(index).copied().unwrap_or(0), wake };
+            crew.spawn(seat, supplies, listeners.clone(), &started)
+                .map_err(|error| cannot("start an executor's thread", &error))?;
+        }
+        drop(started);
+        starts.iter().collect::<Result<(), LoadFailure>>()?;
+        Ok(crew)
+    }
+
+    fn spawn(
+        &mut self,
+        seat: ExecutorSeat,
+        supplies: Supplies,
+        listeners: Vec<Arc<OwnedFd>>,
+        started: &Sender<Result<(), LoadFailure>>,
+    ) -> io::Result<()> {
+        let (started, alive, ended) = (started.clone(), Arc::clone(&self.alive), Arc::clone(&self.ended));
+        let thread = std::thread::Builder::new().name("glommio".to_owned()).spawn(move || {
+            let executor = Executor::new(seat.core);
+            // Only now, so that the helper thread that glommio has just started is not called an executor as well.
+            process::name_this_thread(&format!("executor-{}", seat.index));
+            let outcome = executor.as_ref().map(drop);
+            let _ = started.send(outcome.map_err(|error| cannot("start an executor", error)));
+            drop(started);
+            let Ok(executor) = executor else { return };
+            if let Err(error) =
+                executor.run(seat.wake, |reactor| attend(Rc::new(Desk::new(reactor, supplies)), listeners))
+            {
+                tracing::error!(%error, core = seat.core, "an executor ended; its connections are lost");
+            }
+            if alive.fetch_sub(1, Ordering::AcqRel) == 1 {
+                ended.raise();
+            }
+        })?;
+        self.executors.push(thread);
+        Ok(())
+    }
+
+    /// Waits for every thread, and says how the process ends.
+    fn finish(self, application: &dyn Application) -> i32 {
+        for executor in self.executors {
+            let _ = executor.join();
+        }
+        self.queue.close();
+        let all_ended = application.join(JOIN_PATIENCE);
+        self.logs.finish();
+        if all_ended { 0 } else { EXIT_THREADS_LEFT }
+    }
+}
+
+/// Where an executor runs and how it is woken.
+struct ExecutorSeat {
+    index: usize,
+    core: usize,
+    wake: Wake,
+}
+
+/// How application threads show on the scoreboard what they do.
+struct Watch {
+    index: usize,
+    score: ThreadScore,
+    /// Whether somebody looks at what the thread works on.
+    is_watched: bool,
+}
+
+impl ThreadWatch for Watch {
+    fn begin(&self) {
+        // Python names its threads for the operating system only since 3.14.
+        process::name_this_thread(&format!("app-{}", self.index));
+    }
+
+    fn busy(&self, request: &Request) {
+        let now_ms = clock::monotonic_ms();
+        if self.is_watched {
+            self.score.request(request.head.method(), request.head.path());
+        }
+        self.score.busy(now_ms);
+        request.reply.begin(process::thread_number(), now_ms);
+    }
+
+    fn idle(&self) {
+        self.score.idle();
+    }
+}
+
+fn watches(config: &Config, scoreboard: &Scoreboard, seat: usize) -> Vec<Box<dyn ThreadWatch>> {
+    let is_watched = config.status.is_some();
+    let watches = (0..config.application_threads())
+        .filter_map(|index| Some(Watch { index, score: scoreboard.thread(seat, index)?, is_watched }));
+    watches.map(|watch| Box::new(watch) as Box<dyn ThreadWatch>).collect()
+}
+
+fn outbox(executor: WakeHandle, config: &Config) -> Outbox {
+    Outbox::new(move || executor.wake()).keep_response_heads(config.access_log_format.wants_response_fields())
+}
+
+/// The main task of an executor.
+async fn attend(desk: Rc<Desk>, listeners: Vec<Arc<OwnedFd>>) {
+    desk.reactor.set_turn(Rc::<Desk>::clone(&desk));
+    desk.until(|desk| desk.phase() >= Phase::Accepting).await;
+    for listener in listeners {
+        desk.reactor.spawn(accept(Rc::clone(&desk), listener));
+    }
+    desk.until(|desk| {
+        desk.phase() >= Phase::Stopping || (desk.phase() >= Phase::Draining && desk.connections() == 0)
+    })
+    .await;
+    desk.close_log();
+}
+
+fn cannot(action: &str, error: &dyn std::fmt::Display) -> LoadFailure {
+    LoadFailure { summary: format!("cannot {action}: {error}"), traceback: String::new() }
+}

@@ -1,0 +1,101 @@
+//! Who is at the other end of a connection, and for whom it may speak: nobody but itself, or, if it is a trusted proxy,
+//! the client it names.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::dispatch::Desk;
+use crate::config::{Proxies, ProxyProtocol};
+use crate::gateway::ConnectionFacts;
+use crate::http::{Connection, Forwarded, ProxyHeader, ProxyVersions, RequestFault, RequestHead};
+
+/// What is believed of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// Nobody named any proxy: fields are handed on and nothing is concluded from them.
+    Unasked,
+    /// It is a trusted proxy.
+    Trusted,
+    /// It is none: what only a proxy may say is dropped.
+    Untrusted,
+}
+
+impl Trust {
+    fn of(proxies: &Proxies, peer: Option<SocketAddr>) -> Self {
+        if proxies.is_unused() {
+            Self::Unasked
+        } else if proxies.trusts(peer) {
+            Self::Trusted
+        } else {
+            Self::Untrusted
+        }
+    }
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// The ends of the connection, as a trusted proxy names them or as they are.
+    pub(super) facts: Arc<ConnectionFacts>,
+    /// Whose request it is that is being served; `None` where that has no address.
+    pub(super) client: Option<IpAddr>,
+    trust: Trust,
+}
+
+impl Peer {
+    /// The peer of a connection that was just accepted.
+    pub(super) fn new(facts: ConnectionFacts, proxies: &Proxies) -> Self {
+        let client = facts.peer.map(|peer| peer.ip());
+        Self { client, trust: Trust::of(proxies, facts.peer), facts: Arc::new(facts) }
+    }
+
+    /// The HTTP of its connection: a trusted proxy's may have to begin with a header of the PROXY protocol.
+    pub(super) fn machine(&self, desk: &Desk) -> Connection {
+        let (limits, keep_alive, now) =
+            (Arc::clone(&desk.http_limits), desk.config.keep_alive, desk.reactor.now());
+        let versions = match desk.config.proxies.protocol {
+            _ if self.trust != Trust::Trusted => None,
+            ProxyProtocol::Off => None,
+            ProxyProtocol::V1 => Some(ProxyVersions::V1),
+            ProxyProtocol::V2 => Some(ProxyVersions::V2),
+            ProxyProtocol::On => Some(ProxyVersions::Both),
+        };
+        match versions {
+            None => Connection::new(limits, keep_alive, now),
+            Some(versions) => Connection::behind_proxy(limits, keep_alive, versions, now),
+        }
+    }
+
+    /// The peer for which a trusted proxy relays this connection: what follows is that one's, not the proxy's.
+    pub(super) fn relayed(&self, header: &ProxyHeader, proxies: &Proxies) -> Self {
+        let ConnectionFacts { peer, local, .. } = *self.facts;
+        let (peer, local) =
+            header.ends.map_or((peer, local), |ends| (Some(ends.source), Some(ends.destination)));
+        Self::new(ConnectionFacts { peer, local, is_tls: header.is_tls }, proxies)
+    }
+
+    /// What a head says of its client, if this peer may say it; what it may not say is taken out.
+    ///
+    /// # Errors
+    /// As of [`Forwarded::read`].
+    pub(super) fn hear(
+        &mut self,
+        head: &mut RequestHead,
+        proxies: &Proxies,
+    ) -> Result<Option<Box<Forwarded>>, RequestFault> {
+        match self.trust {
+            Trust::Unasked => Ok(None),
+            Trust::Untrusted => {
+                Forwarded::forget(head);
+                Ok(None)
+            }
+            Trust::Trusted => {
+                self.client = self.facts.peer.map(|peer| peer.ip());
+                let forwarded = Forwarded::read(head, &|address| proxies.trusts_address(address))?;
+                let client = forwarded.as_ref().and_then(|forwarded| forwarded.client);
+                self.client = client.map(|client| client.address).or(self.client);
+                Ok(forwarded.map(Box::new))
+            }
+        }
+    }
+}

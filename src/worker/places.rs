@@ -1,0 +1,80 @@
+//! How many connections a process holds over all its executors, and how many it may.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::seldom::Seldom;
+use crate::limits::DESCRIPTORS_KEPT_PART;
+use crate::sys::clock;
+
+/// The places for connections.
+#[derive(Debug)]
+pub(super) struct Places {
+    taken: AtomicUsize,
+    max: usize,
+    full: Seldom,
+}
+
+/// One taken place; free again when dropped.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Places>);
+
+impl Places {
+    /// `max` places, but no more than the descriptors that the process may open have room for.
+    pub(super) fn new(max: usize, descriptors_max: u64) -> Self {
+        let room = descriptors_max - descriptors_max.div_ceil(DESCRIPTORS_KEPT_PART);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        Self { taken: AtomicUsize::new(0), max: max.min(room).max(1), full: Seldom::default() }
+    }
+
+    /// Takes a place; `None` when there is none left.
+    pub(super) fn take(self: &Arc<Self>) -> Option<Place> {
+        let one_more = |taken: usize| (taken < self.max).then_some(taken + 1);
+        let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        taken.is_ok().then(|| Place(Arc::clone(self)))
+    }
+
+    /// Whether no place is left.
+    pub(super) fn is_full(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) >= self.max
+    }
+
+    /// Says that there is no place left, but not each time.
+    pub(super) fn warn_full(&self) {
+        if self.full.is_due(clock::monotonic_ms()) {
+            tracing::warn!(
+                connections = self.max,
+                "this process holds as many connections as it may; more wait to be accepted (--connections-max, and \
+                 seven eighths of `ulimit -n`)"
+            );
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_free_again_when_its_connection_is_gone() {
+        let places = Arc::new(Places::new(2, 1000));
+        let (one, _other) = (places.take().unwrap(), places.take().unwrap());
+        assert!(places.is_full() && places.take().is_none());
+        drop(one);
+        assert!(!places.is_full() && places.take().is_some());
+    }
+
+    #[test]
+    fn some_descriptors_are_for_others() {
+        let places = Arc::new(Places::new(100, 16));
+        let taken: Vec<Place> = std::iter::from_fn(|| places.take()).collect();
+        assert_eq!(taken.len(), 14);
+        assert!(Arc::new(Places::new(100, 0)).take().is_some());
+    }
+}

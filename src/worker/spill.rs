@@ -1,0 +1,171 @@
+//! A request body as it arrives: in memory while it is small, in an anonymous temporary file once it is not.
+//!
+//! What writes files is boxed: every connection keeps room for the largest thing it may ever wait for.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use super::seldom::Seldom;
+use crate::config::Spill;
+use crate::gateway::{Body, Quota, Share};
+use crate::limits::{BODY_MEMORY_BYTES_MAX, SPILL_WRITE_BYTES};
+use crate::reactor::{Reactor, SpillFile};
+use crate::sys::clock;
+
+/// Where the temporary files of a process are made, and what room they have left.
+#[derive(Debug)]
+pub(super) struct Storage {
+    settings: Spill,
+    quota: Arc<Quota>,
+    refused_response: Seldom,
+}
+
+/// A temporary file within its room.
+#[derive(Debug)]
+pub(super) struct StoredFile {
+    file: SpillFile,
+    share: Share,
+}
+
+impl Storage {
+    pub(super) fn new(settings: &Spill) -> Self {
+        Self {
+            settings: settings.clone(),
+            quota: Arc::new(Quota::new(settings.bytes_max)),
+            refused_response: Seldom::default(),
+        }
+    }
+
+    /// Whether a body of `length_bytes` can be taken in, as far as that can be told before it comes.
+    pub(super) fn has_room(&self, length_bytes: u64) -> bool {
+        length_bytes <= BODY_MEMORY_BYTES_MAX as u64 || self.quota.has_room(length_bytes)
+    }
+
+    /// How many bytes more a response may store that has stored so many. Responses leave half of the room to bodies,
+    /// which cannot wait for any.
+    pub(super) fn response_room(&self, stored_bytes: u64) -> usize {
+        if self.quota.is_half_taken() {
+            return 0;
+        }
+        let room = self.settings.response_bytes_max.saturating_sub(stored_bytes);
+        usize::try_from(room).unwrap_or(usize::MAX)
+    }
+
+    /// A new, empty file.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn create(&self, reactor: &Reactor) -> io::Result<StoredFile> {
+        let file = SpillFile::create(reactor, &self.settings.directory)?;
+        Ok(StoredFile { file, share: Share::new(&self.quota) })
+    }
+
+    /// Says why a response cannot be stored for a slow client, but not each time.
+    pub(super) fn complain_of_response(&self, error: &io::Error) {
+        if self.refused_response.is_due(clock::monotonic_ms()) {
+            tracing::warn!(
+                %error,
+                directory = %self.settings.directory.display(),
+                "cannot store a response for a slow client: an application thread waits for it instead; likely cause: \
+                 the disk is full (see `df -h`) or the directory is not writable (--spill-directory names another)"
+            );
+        }
+    }
+
+    /// Says why a body cannot be kept.
+    pub(super) fn complain(&self, error: &io::Error) {
+        tracing::error!(
+            %error,
+            directory = %self.settings.directory.display(),
+            "cannot store a request body; likely cause: the disk is full (see `df -h`), the directory is not writable \
+             (--spill-directory names another), or all temporary files together have reached --spill-bytes-max"
+        );
+    }
+}
+
+impl StoredFile {
+    /// Adds all of `bytes`, or nothing.
+    ///
+    /// # Errors
+    /// The kernel's; [`io::ErrorKind::QuotaExceeded`] when all files together have no room for it.
+    pub(super) async fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.share.grow_to(self.file.length_bytes() + bytes.len() as u64) {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        self.file.append(bytes).await
+    }
+
+    /// Bytes in the file.
+    pub(super) fn length_bytes(&self) -> u64 {
+        self.file.length_bytes()
+    }
+
+    /// The file, to be read.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.file.fd()
+    }
+
+    /// Empties the file. It keeps its share: it has become so large once and will again.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) async fn clear(&mut self) -> io::Result<()> {
+        self.file.clear().await
+    }
+}
+
+/// The decoded bytes so far.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    memory: Vec<u8>,
+    stored: Option<StoredFile>,
+    length_bytes: u64,
+}
+
+impl Incoming {
+    /// Adds decoded bytes. Call [`Incoming::settle`] when [`Incoming::is_heavy`].
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.memory.extend_from_slice(bytes);
+        self.length_bytes += bytes.len() as u64;
+    }
+
+    /// Decoded bytes so far.
+    pub(super) fn length_bytes(&self) -> u64 {
+        self.length_bytes
+    }
+
+    /// Whether what is in memory belongs in a file.
+    pub(super) fn is_heavy(&self) -> bool {
+        let bound = if self.stored.is_some() { SPILL_WRITE_BYTES } else { BODY_MEMORY_BYTES_MAX };
+        self.memory.len() > bound
+    }
+
+    /// Moves what is in memory to the file, which it makes on the first call.
+    pub(super) async fn settle(&mut self, reactor: &Reactor, storage: &Storage) -> io::Result<()> {
+        let mut stored = match self.stored.take() {
+            Some(stored) => stored,
+            None => storage.create(reactor)?,
+        };
+        Box::pin(stored.append(&self.memory)).await?;
+        self.memory.clear();
+        self.stored = Some(stored);
+        Ok(())
+    }
+
+    /// The complete body.
+    pub(super) async fn finish(self) -> io::Result<Body> {
+        match self.stored {
+            None if self.memory.is_empty() => Ok(Body::Empty),
+            None => Ok(Body::Memory(self.memory)),
+            Some(stored) => Box::pin(close(stored, self.memory)).await,
+        }
+    }
+}
+
+async fn close(mut stored: StoredFile, rest: Vec<u8>) -> io::Result<Body> {
+    stored.append(&rest).await?;
+    let StoredFile { file, share } = stored;
+    let (file, length_bytes) = file.finish().await?;
+    Ok(Body::File { file, length_bytes, share })
+}

@@ -1,0 +1,1 @@
+"""The WSGI applications that the black-box tests serve, a module for each topic."""

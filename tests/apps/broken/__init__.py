@@ -1,0 +1,3 @@
+"""Applications that cannot be loaded, each for a reason of its own."""
+
+not_callable = "a string"

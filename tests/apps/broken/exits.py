@@ -1,0 +1,5 @@
+"""Leaves the interpreter while it is imported."""
+
+import sys
+
+sys.exit(0)

@@ -1,0 +1,111 @@
+"""Green mode: the hub of eventlet or gevent on the main thread, and a green thread for each request."""
+
+import os
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any, Protocol
+
+# Taken before anything is patched: then each green thread has a number of its own, and writing may wait.
+MAIN_THREAD = threading.get_ident()
+write = os.write
+
+
+class Event(Protocol):
+    """What one green thread waits for."""
+
+    def set(self) -> None:
+        """Let it go on."""
+
+    def wait(self) -> Any:
+        """Let others run until :meth:`set` is called, or was."""
+
+
+class Hub(Protocol):
+    """What lets green threads wait side by side."""
+
+    def wait(self) -> Any:
+        """Let others run until the bell rings."""
+
+    def pause(self) -> Any:
+        """Let others run, once."""
+
+    def spawn(self, call: Callable[[], object]) -> Any:
+        """Begin a green thread, whose turn comes later."""
+
+    def event(self) -> Event:
+        """Return a new event."""
+
+    def current(self) -> Any:
+        """Return the running green thread."""
+
+
+def patch(library: str) -> None:
+    """Make Python's own functions that wait let other green threads run; before they are used."""
+    if library == "gevent":
+        from gevent import monkey
+
+        monkey.patch_all()
+    else:
+        with warnings.catch_warnings():
+            # Whoever asks for it knows, and every worker of every generation would say so again.
+            warnings.simplefilter("ignore")
+            import eventlet
+
+        eventlet.monkey_patch()
+
+
+def hub(library: str, bell: int) -> Hub:
+    """Return the hub of a library; ``bell`` is a descriptor that becomes readable."""
+    return _Gevent(bell) if library == "gevent" else _Eventlet(bell)
+
+
+class _Eventlet:
+    def __init__(self, bell: int) -> None:
+        import eventlet
+        import eventlet.event
+        import eventlet.hubs
+
+        self._bell = bell
+        self._trampoline = eventlet.hubs.trampoline
+        self._sleep = eventlet.sleep
+        self.spawn = eventlet.spawn
+        self.event = _EventletEvent
+        self.current = eventlet.getcurrent
+
+    def wait(self) -> None:
+        self._trampoline(self._bell, read=True)
+
+    def pause(self) -> None:
+        self._sleep(0)
+
+
+class _EventletEvent:
+    def __init__(self) -> None:
+        from eventlet.event import Event
+
+        self._event = Event()
+        self.wait = self._event.wait
+
+    def set(self) -> None:
+        if not self._event.ready():
+            self._event.send()
+
+
+class _Gevent:
+    def __init__(self, bell: int) -> None:
+        import gevent
+        import gevent.event
+
+        self._hub = gevent.get_hub()
+        self._readable = self._hub.loop.io(bell, 1)
+        self._sleep = gevent.sleep
+        self.spawn = gevent.spawn
+        self.event = gevent.event.Event
+        self.current = gevent.getcurrent
+
+    def wait(self) -> None:
+        self._hub.wait(self._readable)
+
+    def pause(self) -> None:
+        self._sleep(0)

@@ -1,0 +1,94 @@
+"""From dotted paths to the objects they name, with a message of its own for each way that can fail."""
+
+import importlib
+import os
+import traceback
+from typing import Any
+
+PACKAGE = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120 (compared with names of files)
+
+
+class LoadError(Exception):
+    """Something could not be loaded.
+
+    ``summary`` says what in one line; ``traceback`` is the application's own, empty where it has none.
+    """
+
+    def __init__(self, summary: str, traceback: str = "") -> None:
+        """Say what could not be loaded."""
+        super().__init__(summary)
+        self.summary = summary
+        self.traceback = traceback
+
+
+def import_object(path: str) -> Any:
+    """Return what ``package.module.attribute`` or ``package.module:attribute.attribute`` names.
+
+    Raises :class:`LoadError` when a module is missing, raises on import, or has no such attribute.
+    """
+    if ":" in path:
+        module_name, _, attributes = path.partition(":")
+        return _attribute(_import_module(module_name, path), module_name, attributes, path)
+    # Without a colon the longest prefix that is a module counts, so that `pkg.module.Class.method` works too.
+    names = path.split(".")
+    for length in range(len(names), 0, -1):
+        module_name, attributes = ".".join(names[:length]), ".".join(names[length:])
+        try:
+            module = _import_module(module_name, path)
+        except _ModuleMissing:
+            if length == 1:
+                raise
+            continue
+        return _attribute(module, module_name, attributes, path) if attributes else module
+    raise LoadError(f"{path!r} names nothing")
+
+
+class _ModuleMissing(LoadError):
+    """The module itself, not one that it imports, does not exist."""
+
+
+def _import_module(name: str, path: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # A module that exists but imports one that does not is the application's error, with its traceback.
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise _ModuleMissing(
+                f"cannot import {path!r}: there is no module named {error.name!r} "
+                "in the current directory or on sys.path"
+            ) from None
+        raise _failure(f"cannot import {path!r}: it imports a module that does not exist", error) from error
+    except BaseException as error:
+        raise _failure(f"cannot import {path!r}: {describe(error)}", error) from error
+
+
+def _attribute(module: Any, module_name: str, attributes: str, path: str) -> Any:
+    found = module
+    for name in attributes.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise LoadError(f"cannot load {path!r}: {module_name!r} has no attribute {name!r}") from None
+    return found
+
+
+def describe(error: BaseException) -> str:
+    """Return one line: the type of an exception and what it says."""
+    return traceback.format_exception_only(error)[-1].strip()
+
+
+def _failure(summary: str, error: BaseException) -> LoadError:
+    return LoadError(summary, application_traceback(error))
+
+
+def application_traceback(error: BaseException) -> str:
+    """Return the traceback of an error without the frames of the import machinery and of this package."""
+    summary = traceback.TracebackException.from_exception(error)
+    kept = [frame for frame in summary.stack if not _is_ours(frame.filename)]
+    if kept:
+        summary.stack = traceback.StackSummary.from_list(kept)
+    return "".join(summary.format()).rstrip()
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith((PACKAGE, "<frozen importlib")) or filename == importlib.__file__

@@ -1,0 +1,49 @@
+"""Which files the application consists of, for the watcher of ``--reload dev``."""
+
+import sys
+from types import TracebackType
+
+_told: set[str] = set()
+_failed: set[str] = set()
+
+
+def new_files() -> list[str]:
+    """Return the files of modules loaded since the last call, and of what could not be loaded."""
+    files = (set(map(_file, list(sys.modules.values()))) | _failed) - {""} - _told
+    _told.update(files)
+    return sorted(files)
+
+
+def remember(error: BaseException | None) -> None:
+    """Watch the files that ``error`` came through: a module that fails is not in ``sys.modules``."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        error = waiting.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        _remember_frames(error.__traceback__)
+        if isinstance(error, SyntaxError) and error.filename:
+            _add(error.filename)
+        waiting += [error.__cause__, error.__context__]
+
+
+def _remember_frames(traceback: TracebackType | None) -> None:
+    while traceback is not None:
+        _add(traceback.tb_frame.f_code.co_filename)
+        traceback = traceback.tb_next
+
+
+def _add(filename: str) -> None:
+    if not filename.startswith("<"):
+        _failed.add(filename)
+
+
+def _file(module: object) -> str:
+    try:
+        file = getattr(module, "__file__", None)
+    except Exception:
+        # What an application puts into sys.modules may do anything when asked.
+        return ""
+    return file if isinstance(file, str) else ""
