@@ -158,9 +158,11 @@ pub const SPILL_WRITE_BYTES: usize = 256 * 1024;
 /// Bytes an executor reads from a socket at once.
 pub const READ_BYTES: usize = 64 * 1024;
 /// How long a connection that we close stays open for the client to read our last words.
-pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes discarded meanwhile; a client that sends more is cut off.
-pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may send nothing meanwhile.
+pub const LINGER_SILENCE_MAX: Duration = Duration::from_secs(2);
+/// Bytes discarded meanwhile; a client that sends more is cut off. Browsers read no refusal before they have sent all.
+pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The shortest time between two looks at the deadlines of all connections.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(50);
 /// How often it is judged, while requests wait, whether more application threads should run, or fewer.

@@ -75,6 +75,20 @@ def test_body_bytes_max(server_factory: ServerFactory) -> None:
         assert status_of(server, message("POST /echo HTTP/1.1", HOST, CHUNKED, CLOSE, body=coded)) == status
 
 
+def test_a_client_that_reads_only_after_it_has_sent_everything_is_told_that_it_was_too_much(
+    server_factory: ServerFactory,
+) -> None:
+    """RFC 9112 section 9.6: as browsers do with a file; a reset would leave them with a broken page."""
+    server = server_factory("apps.calls:app", "-s1", "--body-bytes-max=1000")
+    with server.connect(timeout=60) as connection:
+        head = message("POST /echo HTTP/1.1", HOST, f"Content-Length: {32 * 1024 * 1024}")
+        connection.sendall(head)
+        for _ in range(32):
+            connection.sendall(b"x" * 1024 * 1024)
+        assert read_to_end(connection).startswith(b"HTTP/1.1 413 ")
+    assert server.get("/calls").body == b"0"
+
+
 def test_a_body_over_the_limit_is_not_asked_for(server_factory: ServerFactory) -> None:
     server = server_factory("apps.calls:app", "-s1", "--body-bytes-max=1000")
     with server.connect() as connection:

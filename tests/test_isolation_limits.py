@@ -159,7 +159,8 @@ def test_spill_bytes_max_refuses_a_body_that_does_not_fit(server_factory: Server
     coded = message("POST /digest HTTP/1.1", HOST, CHUNKED, CLOSE, body=chunked(*pieces))
     assert server.request(coded).status == 507
     server.wait_for_log("cannot store a request body.*--spill-bytes-max")
-    assert server.request(upload("/digest", fits)).body == digest_of(fits)
+    # The thread that had the first body may still be letting go of it.
+    assert eventually(lambda: server.request(upload("/digest", fits)).body == digest_of(fits))
 
 
 def test_a_body_without_room_is_not_asked_for(server_factory: ServerFactory) -> None:

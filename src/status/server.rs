@@ -19,7 +19,7 @@ use crate::http::{
     imf_fixdate,
 };
 use crate::limits::{
-    ACCEPT_EXHAUSTED_PAUSE, DRAIN_PATIENCE, HttpLimits, LINGER_BYTES_MAX, LINGER_TIMEOUT,
+    ACCEPT_EXHAUSTED_PAUSE, DRAIN_PATIENCE, HttpLimits, LINGER_BYTES_MAX, LINGER_SILENCE_MAX,
     STATUS_BODY_BYTES_MAX, STATUS_CONNECTIONS_MAX, STATUS_DRAIN_TIMEOUT, STATUS_HEADER_BYTES_MAX,
     STATUS_KEEPALIVE_TIMEOUT, STATUS_TIMEOUT, SWEEP_PAUSE,
 };
@@ -299,7 +299,7 @@ impl Visit {
     /// Reads what nobody wants, until the peer has read our last words and closes, or for a bounded moment.
     async fn linger(&mut self) {
         self.stream.shut_down_write();
-        let (until, mut read_bytes) = (self.reactor.now() + LINGER_TIMEOUT, 0);
+        let (until, mut read_bytes) = (self.reactor.now() + LINGER_SILENCE_MAX, 0);
         let mut buffer = [0; READ_BYTES];
         while !self.guest.must_go.get() && self.reactor.now() < until && read_bytes < LINGER_BYTES_MAX {
             match self.stream.try_read(&mut buffer) {

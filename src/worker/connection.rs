@@ -19,7 +19,7 @@ use super::places::Place;
 use super::spill::Incoming;
 use crate::gateway::{self, ConnectionFacts, End, Exchange, Message, Outcome, Reply, Request};
 use crate::http::{BodyFraming, CONTINUE, Connection, Event, Forwarded, RequestFault, RequestHead};
-use crate::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT};
+use crate::limits::{LINGER_BYTES_MAX, LINGER_SILENCE_MAX, LINGER_TIMEOUT};
 use crate::reactor::{Accepted, Sender, Stream};
 use crate::sys::clock;
 
@@ -406,16 +406,22 @@ impl Conversation {
     /// would reset the connection, and the reset may overtake our last words (RFC 9112 section 9.6).
     async fn linger(&self) {
         self.stream.shut_down_write();
-        let deadline = self.desk.reactor.now() + LINGER_TIMEOUT;
-        let mut discarded = 0;
-        while discarded <= LINGER_BYTES_MAX && self.desk.phase() < Phase::Stopping {
+        let (end, mut discarded) = (self.desk.reactor.now() + LINGER_TIMEOUT, 0);
+        while discarded <= LINGER_BYTES_MAX
+            && self.desk.reactor.now() < end
+            && self.desk.phase() < Phase::Stopping
+        {
             let read = self.stream.try_read(&mut self.desk.scratch.borrow_mut());
             match read {
                 Ok(Some(0)) | Err(_) => return,
-                Ok(Some(count)) => discarded += count,
+                Ok(Some(count)) => {
+                    discarded += count;
+                    // A client that sends as fast as we read must not keep the others waiting.
+                    self.desk.reactor.next_turn().await;
+                }
                 Ok(None) => {
-                    if let Woken::TimedOut =
-                        self.until(deadline, || self.entry.registration.is_readable()).await
+                    let until = end.min(self.desk.reactor.now() + LINGER_SILENCE_MAX);
+                    if let Woken::TimedOut = self.until(until, || self.entry.registration.is_readable()).await
                     {
                         return;
                     }

@@ -24,7 +24,7 @@ START_ATTEMPTS = 5
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
-#: A line of a log: the request line, escaped, and the number of the answer, if the application gave one.
+#: A line of a log: the request line, escaped, and the number of the answer, if the proxy has got one.
 LOGGED = re.compile(r'LOG "(?P<line>.*)" "?(?P<number>\d*)-?"?$')
 
 
@@ -42,8 +42,15 @@ class Proxy:
 
     def believed(self) -> dict[int, str]:
         """The request lines that the application has answered, by the number of the answer."""
+        return {int(number): line for line, number in self._logged() if number}
+
+    def given_up(self) -> list[str]:
+        """The request lines without an answer: what the proxy refused, or waited for in vain."""
+        return [line for line, number in self._logged() if not number]
+
+    def _logged(self) -> list[tuple[str, str]]:
         matches = [LOGGED.search(line) for line in self.log.read_text("latin-1").splitlines()]
-        return {int(match["number"]): match["line"] for match in matches if match and match["number"]}
+        return [(match["line"], match["number"]) for match in matches if match]
 
 
 @dataclass
