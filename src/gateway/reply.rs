@@ -1,7 +1,7 @@
 //! Answering a request from an application thread, without ever waiting for a slow client's socket.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{End, Haste, Message, Outbox, Outcome, Payload};
@@ -55,9 +55,18 @@ pub struct Exchange {
     sends: AtomicU64,
     /// Who answers the request: see [`Exchange::silence`].
     speaker: AtomicU8,
-    /// What else to call, once, when there is room.
-    room: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// Who waits for room.
+    waiter: Mutex<Waiter>,
     room_made: Condvar,
+}
+
+/// Who waits until the client has taken enough of a response, or is gone.
+enum Waiter {
+    Nobody,
+    /// The application thread. Without it there is no system call to be made.
+    Thread,
+    /// Whoever is called then, once.
+    Call(Box<dyn FnOnce() + Send>),
 }
 
 impl std::fmt::Debug for Exchange {
@@ -81,7 +90,7 @@ impl Exchange {
             worked_since_ms: AtomicU64::new(0),
             sends: AtomicU64::new(0),
             speaker: AtomicU8::new(NOBODY),
-            room: Mutex::new(None),
+            waiter: Mutex::new(Waiter::Nobody),
             room_made: Condvar::new(),
         }
     }
@@ -145,11 +154,17 @@ impl Exchange {
     }
 
     fn notify(&self) {
-        let call = self.room.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.room_made.notify_all();
-        if let Some(call) = call {
-            call();
+        let waiter = std::mem::replace(&mut *self.waiter(), Waiter::Nobody);
+        match waiter {
+            Waiter::Nobody => {}
+            Waiter::Thread => self.room_made.notify_all(),
+            Waiter::Call(call) => call(),
         }
+    }
+
+    /// A thread that panicked while it held the lock left a whole waiter behind.
+    fn waiter(&self) -> MutexGuard<'_, Waiter> {
+        self.waiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -252,19 +267,20 @@ impl Reply {
 
     /// Waits until the client has taken enough, or is gone. Never call it holding what others wait for.
     pub fn wait_for_room(&self) {
-        let mut room = self.exchange.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiter = self.exchange.waiter();
         while self.lacks_room() {
-            room = self.exchange.room_made.wait(room).unwrap_or_else(PoisonError::into_inner);
+            *waiter = Waiter::Thread;
+            waiter = self.exchange.room_made.wait(waiter).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Has `call` called, from any thread, once the client has taken enough or is gone; at once if that is so already.
     pub fn when_room(&self, call: impl FnOnce() + Send + 'static) {
-        let mut room = self.exchange.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiter = self.exchange.waiter();
         if self.lacks_room() {
-            *room = Some(Box::new(call));
+            *waiter = Waiter::Call(Box::new(call));
         } else {
-            drop(room);
+            drop(waiter);
             call();
         }
     }

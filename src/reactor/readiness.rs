@@ -119,9 +119,11 @@ impl Readiness {
     }
 
     /// Forgets a registration whose descriptor is about to be closed here. A descriptor that someone else still
-    /// holds open must be removed from the epoll set, which closing does only for the last holder.
-    pub(super) fn deregister(&self, registration: &Registration, fd: BorrowedFd<'_>) {
-        let _ = self.epoll.remove(fd);
+    /// holds open, `fd`, must be removed from the epoll set, which closing does only for the last holder.
+    pub(super) fn deregister(&self, registration: &Registration, fd: Option<BorrowedFd<'_>>) {
+        if let Some(fd) = fd {
+            let _ = self.epoll.remove(fd);
+        }
         self.registrations.borrow_mut().try_remove(registration.token);
     }
 

@@ -1,6 +1,6 @@
 //! Connections and listeners as tasks see them. A transport is an enum arm here, nothing elsewhere.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -37,6 +37,8 @@ impl Listener {
     /// The kernel's, when it cannot be watched.
     pub fn new(reactor: &Reactor, fd: Arc<OwnedFd>) -> io::Result<Self> {
         let registration = reactor.register(fd.as_fd(), Interest::Input)?;
+        // Connections inherit it.
+        socket::set_nodelay(fd.as_fd());
         let local = socket::local_address(fd.as_fd());
         Ok(Self { fd, local, registration, reactor: reactor.clone() })
     }
@@ -82,7 +84,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.reactor.deregister(&self.registration, self.fd.as_fd());
+        self.reactor.deregister(&self.registration, Some(self.fd.as_fd()));
     }
 }
 
@@ -101,9 +103,6 @@ impl Stream {
     /// The kernel's, when it cannot be watched.
     pub fn new(reactor: &Reactor, accepted: Accepted) -> io::Result<Self> {
         let fd = Arc::new(accepted.fd);
-        if accepted.peer.is_some() {
-            socket::set_nodelay(fd.as_fd());
-        }
         let registration = reactor.register(fd.as_fd(), Interest::Both)?;
         Ok(Self { fd, registration, reactor: reactor.clone() })
     }
@@ -143,11 +142,21 @@ impl Stream {
     ///
     /// # Errors
     /// The kernel's, when the connection is broken.
-    pub fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
-        let sent = match parts {
-            [only] => socket::send(self.fd.as_fd(), only),
-            _ => socket::send_vectored(self.fd.as_fd(), parts),
-        };
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        let sent = socket::send(self.fd.as_fd(), bytes);
+        sent.map(Some).or_else(|error| would_block(error, || self.registration.clear_writable()))
+    }
+
+    /// As [`Stream::try_write`], for our last words: if the send buffer takes them all, the peer is told so by the same
+    /// packet ([`Stream::shut_down_write`]), which spares both sides another.
+    ///
+    /// # Errors
+    /// As [`Stream::try_write`].
+    pub fn try_write_last(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        let sent = socket::send_held_back(self.fd.as_fd(), bytes);
+        if sent.as_ref().is_ok_and(|sent| *sent == bytes.len()) {
+            self.shut_down_write();
+        }
         sent.map(Some).or_else(|error| would_block(error, || self.registration.clear_writable()))
     }
 
@@ -186,7 +195,9 @@ fn would_block(error: io::Error, clear: impl FnOnce()) -> io::Result<Option<usiz
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.reactor.deregister(&self.registration, self.fd.as_fd());
+        // Nobody can come to hold it any more.
+        let is_last_holder = Arc::strong_count(&self.fd) == 1;
+        self.reactor.deregister(&self.registration, (!is_last_holder).then(|| self.fd.as_fd()));
     }
 }
 

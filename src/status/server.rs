@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -287,7 +286,7 @@ impl Visit {
             if self.guest.must_go.get() || self.reactor.now() >= until {
                 return false;
             }
-            match self.stream.try_write(&[IoSlice::new(bytes)]) {
+            match self.stream.try_write(bytes) {
                 Ok(Some(count)) => bytes = bytes.get(count..).unwrap_or_default(),
                 Ok(None) => self.pause(Some(until)).await,
                 Err(_) => return false,

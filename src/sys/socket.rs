@@ -1,6 +1,6 @@
 //! Non-blocking socket calls: accept, receive, send, sendfile. None ever blocks, whatever the socket's mode.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -72,13 +72,15 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     retry(|| socket::send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL))
 }
 
-/// As [`send`], from several buffers in one call.
+/// As [`send`], but the last segment waits, for a fifth of a second at most, to be completed by what follows
+/// (`MSG_MORE`, send(2)).
 ///
 /// # Errors
 /// As [`send`].
-pub fn send_vectored(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    retry(|| socket::sendmsg::<()>(socket.as_raw_fd(), parts, &[], flags, None))
+pub fn send_held_back(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let more = MsgFlags::from_bits_retain(libc::MSG_MORE);
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL | more;
+    retry(|| socket::send(socket.as_raw_fd(), bytes, flags))
 }
 
 /// Sends up to `count` bytes of `file` from `offset`, which it advances (sendfile(2)); 0 is the file's end.
@@ -114,5 +116,37 @@ fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
             Err(nix::errno::Errno::EINTR) => {}
             other => return other.map_err(Into::into),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    fn connected(prepare: impl Fn(&TcpListener)) -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        prepare(&listener);
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (listener.accept().unwrap().0, client)
+    }
+
+    #[test]
+    fn connections_inherit_nodelay() {
+        assert!(!connected(|_| {}).0.nodelay().unwrap());
+        assert!(connected(|listener| set_nodelay(listener.as_fd())).0.nodelay().unwrap());
+    }
+
+    #[test]
+    fn what_is_held_back_goes_with_the_end_though_the_socket_stays_open() {
+        let (server, mut client) = connected(|_| {});
+        assert_eq!(send_held_back(server.as_fd(), b"last words").unwrap(), 10);
+        shut_down_write(server.as_fd());
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "last words");
     }
 }

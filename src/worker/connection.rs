@@ -69,10 +69,11 @@ struct Conversation {
     desk: Rc<Desk>,
     entry: Rc<Entry>,
     key: usize,
-    stream: Stream,
     machine: Connection,
     peer: Peer,
     exchange: Arc<Exchange>,
+    // After the exchange, which holds it as well: the last holder closes it.
+    stream: Stream,
     _place: Place,
 }
 

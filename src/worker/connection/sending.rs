@@ -1,13 +1,13 @@
 //! The bytes of a response on their way to the client, at the client's pace.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use futures_lite::FutureExt;
 
 use super::{Conversation, Woken};
-use crate::gateway::{End, Message, Payload};
+use crate::gateway::{End, Message, Outcome, Payload};
 use crate::limits::{RESPONSE_BACKLOG_BYTES_MAX, RESPONSE_PATIENCE, SEND_FILE_BYTES};
 use crate::worker::backlog::Backlog;
 
@@ -23,7 +23,8 @@ impl Conversation {
     pub(super) async fn write_payload(&self, payload: Payload, end: &mut Option<Box<End>>) -> io::Result<()> {
         match payload {
             Payload::Memory(bytes) => {
-                let sent = self.write_at_once(&bytes)?;
+                let is_last = end.as_ref().is_some_and(|end| end.outcome == Outcome::Close);
+                let sent = self.write_at_once(&bytes, is_last)?;
                 self.exchange.note_written(sent);
                 if sent == bytes.len() {
                     return Ok(());
@@ -39,11 +40,12 @@ impl Conversation {
         }
     }
 
-    /// Writes what the send buffer takes of `bytes`, and returns how many that were.
-    fn write_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
+    /// Writes what the send buffer takes of `bytes`, our last words or not, and returns how many that were.
+    fn write_at_once(&self, bytes: &[u8], is_last: bool) -> io::Result<usize> {
         let mut sent = 0;
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
-            match self.stream.try_write(&[IoSlice::new(rest)])? {
+            let count = if is_last { self.stream.try_write_last(rest) } else { self.stream.try_write(rest) };
+            match count? {
                 Some(count) => sent += count,
                 None => break,
             }
@@ -54,7 +56,7 @@ impl Conversation {
     /// Writes all of `bytes`, waiting for a slow peer as long as it takes some of them.
     pub(super) async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            match self.stream.try_write(&[IoSlice::new(bytes)])? {
+            match self.stream.try_write(bytes)? {
                 Some(count) => bytes = bytes.get(count..).unwrap_or_default(),
                 None => self.until_writable().await?,
             }
@@ -131,7 +133,7 @@ impl Conversation {
                 None => Ok(false),
             };
         }
-        let sent = self.write_at_once(backlog.in_memory())?;
+        let sent = self.write_at_once(backlog.in_memory(), false)?;
         backlog.sent_memory(sent);
         self.exchange.note_written(sent);
         Ok(sent > 0)
