@@ -135,6 +135,8 @@ pub const UPLOAD_LOOK_PAUSE: Duration = Duration::from_millis(250);
 pub const RESPONSE_BACKLOG_BYTES_MAX: usize = 64 * 1024;
 /// How long a client may take nothing before that; one that keeps up nearly is quicker without a file.
 pub const RESPONSE_PATIENCE: Duration = Duration::from_millis(5);
+/// A body this long is sent from where the application has it; a shorter one is copied, which is quicker, in bytes.
+pub const LENT_BYTES_MIN: usize = 64 * 1024;
 /// Parts of a response that follow each other sooner than this are sent together.
 pub const PARTS_TOGETHER_WITHIN: Duration = Duration::from_micros(100);
 /// A part this long is worth a call of its own, in bytes.

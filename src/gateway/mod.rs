@@ -19,7 +19,7 @@ pub use application::{Application, EchoApplication, LoadFailure, ThreadWatch};
 pub use concurrency::Usage;
 pub use date::date_now;
 pub use lineup::Seat;
-pub use outbox::{End, Haste, Message, Outbox, Outcome, Payload};
+pub use outbox::{End, Haste, Lent, Message, Outbox, Outcome, Payload};
 pub use queue::{Queue, Taken};
 pub use quota::{Quota, Share};
 pub use reply::{Exchange, Line, Reply, Work};

@@ -56,6 +56,34 @@ pub enum Payload {
         /// How many of its bytes to send.
         length_bytes: u64,
     },
+    /// Bytes in memory followed by a large body of the application's, which is the rest of the response.
+    Lent {
+        /// Bytes before the body, usually the response head.
+        prefix: Vec<u8>,
+        /// The body.
+        body: Lent,
+    },
+}
+
+/// Bytes of the application's that it lends until they are sent: to copy many costs more than to keep them.
+pub struct Lent(Box<dyn AsRef<[u8]> + Send>);
+
+impl Lent {
+    /// What `owner` holds. It is dropped on whatever thread is done with it.
+    pub fn new(owner: impl AsRef<[u8]> + Send + 'static) -> Self {
+        Self(Box::new(owner))
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+impl std::fmt::Debug for Lent {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Lent").field("length_bytes", &self.as_bytes().len()).finish()
+    }
 }
 
 /// How a response ended, and what the access log wants to know of it.

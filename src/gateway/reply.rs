@@ -347,6 +347,7 @@ impl Payload {
     pub fn memory_bytes(&self) -> usize {
         match self {
             Self::Memory(bytes) | Self::File { prefix: bytes, .. } => bytes.len(),
+            Self::Lent { prefix, body } => prefix.len() + body.as_bytes().len(),
         }
     }
 }

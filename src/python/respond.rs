@@ -7,7 +7,7 @@ use pyo3::exceptions::PyAssertionError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::FileWrapper;
 use super::environ::Environs;
@@ -15,7 +15,8 @@ use super::errors::describe;
 use super::green::Green;
 use super::response::{Response, Shortfall};
 use super::start_response::{StartResponse, body_bytes, refused};
-use crate::gateway::{Haste, Queue, Request};
+use crate::gateway::{Haste, Lent, Queue, Request};
+use crate::limits::LENT_BYTES_MIN;
 
 /// Answers one request that was taken at `taken_at`, whatever the application does.
 pub(super) fn answer<'py>(
@@ -134,7 +135,7 @@ impl<'py> Exchange<'_, 'py> {
     fn send_pieces(&self, pieces: &Pieces<'_, 'py>) -> PyResult<()> {
         match pieces.length() {
             0 => self.finish(b""),
-            1 => self.finish(body_bytes(&pieces.get(0)?)?.as_bytes()),
+            1 => self.finish_with(body_bytes(&pieces.get(0)?)?),
             length => {
                 let mut whole = Vec::new();
                 for index in 0..length {
@@ -164,7 +165,7 @@ impl<'py> Exchange<'_, 'py> {
         if is_over_one(&pieces)
             && let Some(piece) = pieces.next()
         {
-            return self.finish(body_bytes(&piece?)?.as_bytes());
+            return self.finish_with(body_bytes(&piece?)?);
         }
         for piece in pieces {
             let piece = piece?;
@@ -180,6 +181,19 @@ impl<'py> Exchange<'_, 'py> {
             }
         }
         self.finish(b"")
+    }
+
+    /// Ends with the only piece of a body.
+    fn finish_with(&self, whole: &Bound<'py, PyBytes>) -> PyResult<()> {
+        let mut slot = self.start_response.try_borrow_mut()?;
+        if whole.as_bytes().len() < LENT_BYTES_MIN || slot.response.is_head_sent() {
+            drop(slot);
+            return self.finish(whole.as_bytes());
+        }
+        must_be_started(&slot.response)?;
+        let body = Lent::new(HeldBytes::new(whole));
+        log_shortfall(slot.response.finish_lent(body, self.haste()).map_err(refused)?);
+        Ok(())
     }
 
     fn finish(&self, last: &[u8]) -> PyResult<()> {
@@ -200,6 +214,29 @@ impl<'py> Exchange<'_, 'py> {
         });
         tracing::error!(request, traceback = describe(py, error).trim_end(), "the application raised");
         slot.response.fail(self.haste());
+    }
+}
+
+/// The bytes of a Python object, without the interpreter, which hears that they are not needed any more when it is
+/// attached to next.
+struct HeldBytes {
+    bytes: &'static [u8],
+    _owner: Py<PyBytes>,
+}
+
+impl HeldBytes {
+    fn new(owner: &Bound<'_, PyBytes>) -> Self {
+        let bytes = owner.as_bytes();
+        // SAFETY: a bytes object neither changes nor moves, and `_owner` keeps it alive as long as this exists; nobody
+        // gets at `bytes` but by a borrow of this.
+        let bytes = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
+        Self { bytes, _owner: owner.clone().unbind() }
+    }
+}
+
+impl AsRef<[u8]> for HeldBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes
     }
 }
 

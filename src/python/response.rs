@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use crate::gateway::{End, Haste, Outcome, Payload, Reply, date_now};
+use crate::gateway::{End, Haste, Lent, Outcome, Payload, Reply, date_now};
 use crate::http::{
     BodyLength, CHUNK_END, HeadWriter, LAST_CHUNK, RequestHead, ResponseFault, ResponseFraming, ResponsePlan,
     encode_chunk_head,
@@ -130,15 +130,34 @@ impl Response {
 
     /// Sends the last piece of the body, and ends. `haste` as of [`Reply::finish`].
     pub(super) fn finish(&mut self, data: &[u8], haste: Haste) -> Result<Option<Shortfall>, ResponseFault> {
-        let length = BodyLength::Exactly(data.len() as u64);
-        let mut out = self.take_head(length)?;
+        let out = self.take_head(BodyLength::Exactly(data.len() as u64))?;
+        Ok(self.finish_after(out, data, haste))
+    }
+
+    /// The same with the whole body at once, which need not be copied.
+    pub(super) fn finish_lent(
+        &mut self,
+        body: Lent,
+        haste: Haste,
+    ) -> Result<Option<Shortfall>, ResponseFault> {
+        let length_bytes = body.as_bytes().len() as u64;
+        let prefix = self.take_head(BodyLength::Exactly(length_bytes))?;
+        if self.framing() != ResponseFraming::Length(length_bytes) {
+            return Ok(self.finish_after(prefix, body.as_bytes(), haste));
+        }
+        self.body_bytes = length_bytes;
+        self.end(Payload::Lent { prefix, body }, self.outcome(None), haste);
+        Ok(None)
+    }
+
+    fn finish_after(&mut self, mut out: Vec<u8>, data: &[u8], haste: Haste) -> Option<Shortfall> {
         self.frame(&mut out, data);
         if self.framing() == ResponseFraming::Chunked {
             out.extend_from_slice(LAST_CHUNK);
         }
         let shortfall = self.shortfall();
         self.end(Payload::Memory(out), self.outcome(shortfall), haste);
-        Ok(shortfall)
+        shortfall
     }
 
     /// Sends a part of a file as the whole body, and ends.

@@ -1,6 +1,6 @@
 //! Connections and listeners as tasks see them. A transport is an enum arm here, nothing elsewhere.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -144,6 +144,15 @@ impl Stream {
     /// The kernel's, when the connection is broken.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let sent = socket::send(self.fd.as_fd(), bytes);
+        sent.map(Some).or_else(|error| would_block(error, || self.registration.clear_writable()))
+    }
+
+    /// As [`Stream::try_write`], from two buffers in one call.
+    ///
+    /// # Errors
+    /// As [`Stream::try_write`].
+    pub fn try_write_both(&self, first: &[u8], second: &[u8]) -> io::Result<Option<usize>> {
+        let sent = socket::send_vectored(self.fd.as_fd(), &[IoSlice::new(first), IoSlice::new(second)]);
         sent.map(Some).or_else(|error| would_block(error, || self.registration.clear_writable()))
     }
 

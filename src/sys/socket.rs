@@ -1,6 +1,6 @@
 //! Non-blocking socket calls: accept, receive, send, sendfile. None ever blocks, whatever the socket's mode.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -70,6 +70,15 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 /// `WouldBlock` when it takes nothing; otherwise the kernel's (send(2)). Never raises SIGPIPE.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     retry(|| socket::send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL))
+}
+
+/// As [`send`], from several buffers in one call.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_vectored(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    retry(|| socket::sendmsg::<()>(socket.as_raw_fd(), parts, &[], flags, None))
 }
 
 /// As [`send`], but the last segment waits, for a fifth of a second at most, to be completed by what follows

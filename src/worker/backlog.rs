@@ -4,16 +4,32 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use super::spill::{Storage, StoredFile};
-use crate::gateway::Payload;
+use crate::gateway::{Lent, Payload};
 use crate::reactor::Reactor;
 
 /// See the module's page.
 #[derive(Debug)]
 pub(super) struct Backlog {
-    memory: Vec<u8>,
+    memory: Memory,
     /// How much of `memory` was sent.
     memory_sent: usize,
     stored: Stored,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Own(Vec<u8>),
+    /// The rest of the response.
+    Lent(Lent),
+}
+
+impl Memory {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Lent(body) => body.as_bytes(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -29,20 +45,32 @@ enum Stored {
 impl Backlog {
     /// The rest of `bytes`, of which `sent` were sent.
     pub(super) fn new(bytes: Vec<u8>, sent: usize) -> Self {
-        Self { memory: bytes, memory_sent: sent, stored: Stored::Nothing }
+        Self { memory: Memory::Own(bytes), memory_sent: sent, stored: Stored::Nothing }
+    }
+
+    /// The rest of `prefix` and `body`, of which together `sent` bytes were sent.
+    pub(super) fn lent(prefix: &[u8], body: Lent, sent: usize) -> Self {
+        match sent.checked_sub(prefix.len()) {
+            Some(memory_sent) => Self { memory: Memory::Lent(body), memory_sent, stored: Stored::Nothing },
+            // So slow a client has time for a copy.
+            None => Self::new([prefix, body.as_bytes()].concat(), sent),
+        }
     }
 
     /// Adds what the application has sent next.
     ///
     /// # Errors
-    /// A file begins a response and is the whole of it, so it cannot come here.
+    /// What begins a response and is the whole of it, a file or something lent, cannot come here, nor follow it.
     pub(super) fn push(&mut self, payload: Payload) -> io::Result<()> {
         let Payload::Memory(bytes) = payload else { return Err(io::ErrorKind::InvalidInput.into()) };
-        if self.memory_bytes() == 0 {
-            self.memory = bytes;
-        } else {
-            self.memory.drain(..self.memory_sent);
-            self.memory.extend_from_slice(&bytes);
+        let is_over = self.memory_bytes() == 0;
+        match &mut self.memory {
+            memory if is_over => *memory = Memory::Own(bytes),
+            Memory::Own(own) => {
+                own.drain(..self.memory_sent);
+                own.extend_from_slice(&bytes);
+            }
+            Memory::Lent(_) => return Err(io::ErrorKind::InvalidInput.into()),
         }
         self.memory_sent = 0;
         Ok(())
@@ -60,12 +88,12 @@ impl Backlog {
 
     /// Bytes in memory.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.memory.len().saturating_sub(self.memory_sent)
+        self.memory.as_bytes().len().saturating_sub(self.memory_sent)
     }
 
     /// The part in memory, to be sent once [`Backlog::stored`] is `None`.
     pub(super) fn in_memory(&self) -> &[u8] {
-        self.memory.get(self.memory_sent..).unwrap_or_default()
+        self.memory.as_bytes().get(self.memory_sent..).unwrap_or_default()
     }
 
     /// So much of the part in memory was sent.
@@ -111,13 +139,13 @@ impl Backlog {
             file.clear().await?;
             *sent_bytes = 0;
         }
-        let rest = self.memory.get(self.memory_sent..).unwrap_or_default();
+        let rest = self.memory.as_bytes().get(self.memory_sent..).unwrap_or_default();
         let some = rest.get(..storage.response_room(file.length_bytes())).unwrap_or(rest);
         let bytes = some.len();
         file.append(some).await?;
         self.memory_sent += bytes;
         if bytes > 0 && self.memory_bytes() == 0 {
-            self.memory = Vec::new();
+            self.memory = Memory::Own(Vec::new());
             self.memory_sent = 0;
         }
         Ok(bytes)

@@ -108,6 +108,27 @@ def whole(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[b
     return [b"".join(piece(index) for index in range(int(environ["QUERY_STRING"])))]
 
 
+def body(size: int) -> bytes:
+    """So many bytes, none of which could be left out unnoticed."""
+    return b"".join(piece(index) for index in range(size // PIECE_BYTES + 1))[:size]
+
+
+class Told(bytes):
+    """Bytes whose end is logged."""
+
+    def __del__(self) -> None:
+        log(f"released {len(self)}")
+
+
+@app.bare
+def lent(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """So many bytes in one piece, and of what length that is said to be: `bytes,length` in the query."""
+    size, _, promised = environ["QUERY_STRING"].partition(",")
+    fields = [("Content-Length", promised)] if promised else []
+    start_response("200 OK", [*PLAIN_TEXT, *fields])
+    return [Told(body(int(size)))]
+
+
 @app.bare
 def file(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """The file that the query names, by the server's wrapper."""

@@ -37,6 +37,15 @@ impl Conversation {
                 written?;
                 Box::pin(self.write_file(file.as_fd(), offset, length_bytes)).await
             }
+            Payload::Lent { prefix, body } => {
+                let sent = self.stream.try_write_both(&prefix, body.as_bytes())?.unwrap_or(0);
+                self.exchange.note_written(sent);
+                let backlog = Backlog::lent(&prefix, body, sent);
+                if backlog.is_empty() {
+                    return Ok(());
+                }
+                Box::pin(self.write_slowly(backlog, end)).await
+            }
         }
     }
 
