@@ -1,4 +1,4 @@
-"""A large body in one piece is sent from where the application has it: no client may notice, no memory may stay."""
+"""A large body in one piece is sent from where the application has it: no client notices, no memory stays."""
 
 from __future__ import annotations
 
