@@ -8,7 +8,7 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test lint test-rust test-python soak newcomer fuzz fuzz-smoke miri docs bench bench-full clean rust
+.PHONY: help run test lint test-rust test-python soak wheel newcomer fuzz fuzz-smoke miri docs bench bench-full clean rust
 
 PYTHON ?= python3
 PORT   ?= 8080
@@ -76,6 +76,14 @@ soak: $(STAMPS)/package $(STAMPS)/test-tools ## Reload and kill under load, 5 Gi
 	$(BIN)/pytest -s tests/soak/soak.py tests/soak/under_load.py
 	BULK_MIB=5120 $(BIN)/pytest -s tests/test_isolation_bulk.py
 	$(BIN)/pytest -s tests/soak/slow_clients.py
+
+wheel: rust $(BIN)/python ## Build the release wheel in target/wheel, trained by the requests that are most frequent
+	@ls $$(rustc --print sysroot)/lib/rustlib/*/bin/llvm-profdata >/dev/null 2>&1 || rustup component add llvm-tools
+	$(say) 'building the wheel, twice (log: target/wheel.log)'
+	@mkdir -p target
+	@MATURIN_PGO=1 $(BIN)/pip wheel --verbose --no-deps --wheel-dir target/wheel . > target/wheel.log 2>&1 || \
+	    { tail -n 60 target/wheel.log >&2; exit 1; }
+	@ls target/wheel/*.whl
 
 newcomer: rust $(STAMPS)/test-tools ## Do what the tutorial says as a new user, from an empty directory to nginx in front
 	@.ci/install $(call missing,nginx:nginx openssl:openssl)

@@ -28,8 +28,11 @@ LOAD_TOOLS = {"wrk": "wrk", "ab": "apache2-utils", "taskset": "util-linux"}
 TELLING = re.compile(r"Caused by:|^E: |\b(fatal )?error(\[E\d+\])?:", re.IGNORECASE)
 """The lines of a failed command's output that say why."""
 
-BUILT_FROM = ("Cargo.toml", "Cargo.lock", "pyproject.toml", "build.rs", ".cargo", "src", "workers")
+BUILT_FROM = ("Cargo.toml", "Cargo.lock", "pyproject.toml", "src", "workers", "benchmarks/train.py")
 """What decides whether this repository has to be built again."""
+
+BUILD = VENV / "spawning.build"
+"""Of which sources Spawning was built, and how."""
 
 
 class SetupError(Exception):
@@ -85,13 +88,34 @@ def install(server: Server, progress: Progress) -> str | None:
 
 def install_this_repository(progress: Progress) -> None:
     """Build and install this server in release mode, if its sources have changed since the last time."""
-    stamp = VENV / "spawning.sources"
-    wanted = fingerprint(ROOT / name for name in BUILT_FROM)
-    if stamp.exists() and stamp.read_text() == wanted:
+    sources = fingerprint(ROOT / name for name in BUILT_FROM)
+    if BUILD.exists() and BUILD.read_text().startswith(sources):
         return
-    with progress.step("building Spawning (release; minutes the first time, cached in target/)"):
-        pip_install("--force-reinstall", str(ROOT), environment={"CARGO_TARGET_DIR": str(ROOT / "target")})
-    stamp.write_text(wanted)
+    trained = can_train()
+    if not trained:
+        progress.note(
+            "building without a profile, some percent slower: `rustup component add llvm-tools` failed"
+        )
+    environment = {"CARGO_TARGET_DIR": str(ROOT / "target"), "MATURIN_PGO": "1" if trained else "0"}
+    with progress.step("building Spawning as released (minutes)"):
+        pip_install("--force-reinstall", str(ROOT), environment=environment)
+    BUILD.write_text(f"{sources} {'trained' if trained else 'untrained'} release build")
+
+
+def can_train() -> bool:
+    """Whether the compiler can use a profile of the program's branches; installs what it needs for that."""
+    if shutil.which("rustc") is None:
+        return False
+    asked = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=False)
+    if any(Path(asked.stdout.strip()).glob("lib/rustlib/*/bin/llvm-profdata")):
+        return True
+    add = ["rustup", "component", "add", "llvm-tools"]
+    return shutil.which("rustup") is not None and subprocess.run(add, check=False).returncode == 0
+
+
+def build() -> str:
+    """How the installed Spawning was built."""
+    return BUILD.read_text().partition(" ")[2] if BUILD.exists() else "unknown"
 
 
 def fingerprint(paths: Iterable[Path]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from .environment import ROOT, version_of
+from .environment import ROOT, build, version_of
 from .measure import Plan, Run
 from .plot import draw
 from .servers import CEILING
@@ -143,6 +143,7 @@ def machine_facts(plan: Plan) -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "source": said_by("git", "-C", str(ROOT), "describe", "--always", "--dirty") or "unknown",
+        "build": build(),
         "servers": ", ".join(versions) or "none",
         "libraries": f"Django {version_of('Django')}",
         "load": said_by("wrk", "-v").partition(" Copyright")[0],

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use argh::FromArgs;
 
@@ -44,12 +45,12 @@ impl Settings {
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, Exit> {
         let mut settings = Self::of_command_line(words)?;
-        settings.layers.push(environment::layer(variables, &settable())?);
+        settings.layers.push(environment::layer(variables, settable())?);
         let layer = match settings.words()?.config.pop() {
             Some(name) => {
-                Some(file::named(&name, &settable_in_files()).map_err(|error| settings.sourced(error))?)
+                Some(file::named(&name, settable_in_files()).map_err(|error| settings.sourced(error))?)
             }
-            None => file::project(&settable_in_files())?,
+            None => file::project(settable_in_files())?,
         };
         settings.layers.extend(layer);
         Ok(settings)
@@ -80,7 +81,7 @@ impl Settings {
     /// # Errors
     /// [`EXIT_USAGE`] when it is no answer.
     pub fn add_answer(&mut self, json: &[u8], factory: &str) -> Result<(), Exit> {
-        self.layers.push(file::answer(json, factory, &settable_in_files())?);
+        self.layers.push(file::answer(json, factory, settable_in_files())?);
         Ok(())
     }
 
@@ -206,18 +207,24 @@ fn command_line(normal: Vec<String>, options: &[OptionName]) -> Layer {
 }
 
 /// What sources other than the command line may set.
-fn settable() -> Vec<Settable> {
-    let named = options().iter().filter(|option| !ACTIONS.contains(&option.long)).map(|option| Settable {
-        flag: option.long,
-        takes_value: option.value.is_some(),
-        is_repeatable: REPEATABLE.contains(&option.long),
+fn settable() -> &'static [Settable] {
+    static SETTABLE: LazyLock<Vec<Settable>> = LazyLock::new(|| {
+        let named =
+            options().iter().filter(|option| !ACTIONS.contains(&option.long)).map(|option| Settable {
+                flag: option.long,
+                takes_value: option.value.is_some(),
+                is_repeatable: REPEATABLE.contains(&option.long),
+            });
+        named.chain([Settable { flag: APP, takes_value: true, is_repeatable: true }]).collect()
     });
-    named.chain([Settable { flag: APP, takes_value: true, is_repeatable: true }]).collect()
+    &SETTABLE
 }
 
 /// A file cannot name another one.
-fn settable_in_files() -> Vec<Settable> {
-    settable().into_iter().filter(|option| option.flag != "--config").collect()
+fn settable_in_files() -> &'static [Settable] {
+    static SETTABLE: LazyLock<Vec<Settable>> =
+        LazyLock::new(|| settable().iter().filter(|option| option.flag != "--config").copied().collect());
+    &SETTABLE
 }
 
 /// Of a repeated option that takes one value the last counts. Printed without control characters.

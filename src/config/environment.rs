@@ -13,6 +13,12 @@ pub(super) fn variable(flag: &str) -> String {
     PREFIX.to_owned() + &sources::key(flag).replace('-', "_").to_uppercase()
 }
 
+/// Whether `name` is [`variable`] of `flag`.
+fn is_variable(name: &str, flag: &str) -> bool {
+    let spelt = |byte: u8| if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() };
+    name.strip_prefix(PREFIX).is_some_and(|name| name.bytes().eq(sources::key(flag).bytes().map(spelt)))
+}
+
 /// Reads all variables of this server among `variables`.
 ///
 /// # Errors
@@ -26,13 +32,12 @@ pub fn layer(
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
         .filter(|(name, _)| name.starts_with(PREFIX))
         .collect();
-    let known: BTreeMap<String, &Settable> =
-        settable.iter().map(|option| (variable(option.flag), option)).collect();
     let mut options = BTreeMap::new();
     for (name, value) in ours {
-        let option = known.get(&name).ok_or_else(|| {
+        let option = settable.iter().find(|option| is_variable(&name, option.flag)).ok_or_else(|| {
             let shown = name.escape_debug().to_string();
-            sources::unknown(shown, &name, known.keys().map(String::as_str))
+            let known: Vec<String> = settable.iter().map(|option| variable(option.flag)).collect();
+            sources::unknown(shown, &name, known.iter().map(String::as_str))
         })?;
         let value = value.to_str().ok_or_else(|| {
             ConfigError::new(name.clone(), "its value is not UTF-8", format!("write {name} in UTF-8"))

@@ -56,7 +56,10 @@ pub(super) fn read(words: &[AtomicU64]) -> Option<Vec<u8>> {
             return None;
         }
         let length = usize::try_from(length.load(Relaxed)).unwrap_or(usize::MAX);
-        let bytes = text.iter().flat_map(|word| word.load(Relaxed).to_ne_bytes()).take(length).collect();
+        let words = text.iter().take(length.div_ceil(WORD_BYTES));
+        let mut bytes =
+            words.map(|word| word.load(Relaxed).to_ne_bytes()).collect::<Vec<_>>().into_flattened();
+        bytes.truncate(length);
         fence(Acquire);
         (sequence.load(Relaxed) == before).then_some(bytes)
     })

@@ -4,6 +4,8 @@
     run.py                 ten million executions of each target, as many targets at once as there are CPUs
     run.py --runs 50000    fewer
     run.py head framing    these alone
+    run.py --fast          two or three times as many a second; best from what a run without it has found
+    run.py --sanitizer     with AddressSanitizer, which watches what `unsafe` code does; half as many a second
 
 What is found goes to `fuzz/<target>/` in cargo's target directory, with all inputs that reached new code.
 Exits with 1 if there is a finding, or if the canary was not one.
@@ -25,16 +27,20 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TARGET_DIRECTORY = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "target"))
 
-# What `cargo fuzz` passes, less the sanitizers: they need a nightly compiler, and nothing here is `unsafe`.
+# What `cargo fuzz` passes, less the sanitizer.
 COVERAGE_FLAGS = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
-    "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "--cfg",
     "fuzzing",
 ]
+# Tells the fuzzer what values are compared with, which costs more than what it looks at.
+COMPARES_FLAG = "-Cllvm-args=-sanitizer-coverage-trace-compares"
+# Stable compilers bring what it needs, and know it when they are told that they are none.
+SANITIZER_FLAGS = ["-Zsanitizer=address"]
+SANITIZER_ENVIRONMENT = {"RUSTC_BOOTSTRAP": "1"}
 
 # By target: the words its inputs are made of.
 DICTIONARIES = {
@@ -95,10 +101,12 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", choices=[[], *DICTIONARIES], metavar="target")
     parser.add_argument("--runs", type=int, default=RUNS, help="executions of each target")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="targets at once")
+    parser.add_argument("--fast", action="store_true", help="do not trace comparisons")
+    parser.add_argument("--sanitizer", action="store_true", help="with AddressSanitizer")
     parser.add_argument("--seed", type=int, default=0, help="0 is another one each time")
     options = parser.parse_args()
 
-    programs = build()
+    programs = build(fast=options.fast, sanitizer=options.sanitizer)
     targets = options.targets or list(DICTIONARIES)
     print(f"{'target':14} {'executions':>11} {'rate':>11} {'edges':>6} result", flush=True)
     outcomes = []
@@ -115,14 +123,17 @@ def main() -> int:
     return 0 if all(outcome.is_good() for outcome in outcomes) else 1
 
 
-def build() -> Path:
+def build(*, fast: bool, sanitizer: bool) -> Path:
     """The directory of the built targets."""
+    flags = COVERAGE_FLAGS + [COMPARES_FLAG] * (not fast) + SANITIZER_FLAGS * sanitizer
     version = subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True).stdout
     host = next(line.split()[1] for line in version.splitlines() if line.startswith("host:"))
     environment = {
         **os.environ,
         "CARGO_TARGET_DIR": str(TARGET_DIRECTORY),
-        "CARGO_ENCODED_RUSTFLAGS": "\x1f".join(COVERAGE_FLAGS),
+        "CARGO_ENCODED_RUSTFLAGS": "\x1f".join(flags),
+        "RUSTC_WRAPPER": str(HERE / "rustc.sh"),
+        **(SANITIZER_ENVIRONMENT if sanitizer else {}),
     }
     # With a target named, build scripts and macros are spared the flags. Not --locked: a crate that the
     # server has come to need is added to the lock here.

@@ -56,6 +56,9 @@ fn a_variable_that_no_option_has_is_refused() {
     let error = from_environment(&[("SPAWN_PROT", "80")]).unwrap_err();
     assert_eq!((error.flag.as_str(), error.fault.as_str()), ("SPAWN_PROT", "no such option"));
     assert_eq!(error.hint, "did you mean SPAWN_PORT? see spawn --help");
+    for name in ["SPAWN_port", "SPAWN_NO-KEEPALIVE", "SPAWN_NO_KEEPALIV", "SPAWN_PORT_", "SPAWN_"] {
+        assert_eq!(from_environment(&[(name, "1")]).unwrap_err().fault, "no such option", "{name}");
+    }
 }
 
 #[test]

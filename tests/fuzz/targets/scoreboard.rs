@@ -33,8 +33,8 @@ fuzz_target!(|input: &[u8]| {
     let Board { scoreboard, memory, bytes } = &*BOARD;
     let start = usize::from(*start) * 8 % bytes;
     let mut image = vec![0; *bytes];
-    for (to, from) in image[start..].iter_mut().zip(pattern.iter().cycle()) {
-        *to = *from;
+    for part in image[start..].chunks_mut(pattern.len()) {
+        part.copy_from_slice(&pattern[..part.len()]);
     }
     memory.write_all_at(&image, 0).unwrap();
 

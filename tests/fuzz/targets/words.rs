@@ -1,17 +1,24 @@
 //! The words of a command line, one a line, and the values of options that concern nothing but this process.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+use libfuzzer_sys::{Corpus, fuzz_target};
 use spawning::cli::{self, Exit};
 use spawning::config::{Config, RawOptions};
 use spawning_fuzz::{lines, usage};
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(|input: &[u8]| -> Corpus {
     let words = lines(input);
     match cli::parse(&words) {
         Ok(raw) => check_values(raw),
-        Err(exit) => usage::check(&exit),
+        Err(exit) => {
+            usage::check(&exit);
+            if exit.to_stdout {
+                // The same long text whatever else is said, and slow to make: not to be varied.
+                return Corpus::Reject;
+            }
+        }
     }
+    Corpus::Keep
 });
 
 /// Addresses and files are left out: to check one may ask a name server, or the file system.
