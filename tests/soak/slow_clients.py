@@ -34,7 +34,7 @@ ROUNDS = int(os.environ.get("SOAK_ROUNDS", "5"))
 READER_ROUNDS = min(ROUNDS, 2)
 MADE_TIMEOUT_S = 300.0
 SETTLE_S = 2.0
-#: The gigabyte that slow readers had in the kernel goes back to the host of a virtual machine, which steals time.
+#: The gigabyte that slow readers had in the kernel goes back to a virtual machine's host, which steals time.
 REST_S = 6.0
 THROUGHPUT_PART_MIN = 0.95
 LATENCY_FACTOR_MAX = 1.5
