@@ -68,7 +68,7 @@ test-rust: rust ## Run the Rust tests; they need no Python
 test-python: $(STAMPS)/package $(STAMPS)/test-tools ## Run the black-box tests against the installed package
 	@.ci/install $(call missing,promtool:prometheus chromium:chromium fish:fish groff:groff logrotate:logrotate mandoc:mandoc zsh:zsh) $(proxies)
 	$(say) 'black-box tests'
-	$(BIN)/pytest --timeout 120
+	$(BIN)/pytest --timeout 300
 
 soak: $(STAMPS)/package $(STAMPS)/test-tools ## Reload and kill under load, 5 GiB bodies, thousands of slow clients: half an hour
 	$(say) 'soak'

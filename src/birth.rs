@@ -44,6 +44,8 @@ pub enum Report {
         path: String,
         /// When the worker noticed, by [`crate::sys::clock::monotonic_ms`]: a generation begun later has it already.
         at_ms: u64,
+        /// What the file was then. Another worker that says the same, however late, has seen the same change.
+        version: String,
     },
     /// This worker cannot go on for long and should be replaced.
     ReplaceWanted {

@@ -184,6 +184,9 @@ pub const SEND_FILE_BYTES: usize = 512 * 1024;
 
 /// How long a draining process keeps idle connections open for requests that may be on their way.
 pub const DRAIN_PATIENCE: Duration = Duration::from_millis(500);
+/// A process that looks for the end of that so much too late has been stopped, and its clients perhaps with it: they
+/// get the time anew.
+pub const DRAIN_LATENESS_MAX: Duration = Duration::from_millis(250);
 /// How long application threads have to end after the last connection of their process has closed.
 pub const JOIN_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a worker's main thread shows that it is alive.

@@ -44,6 +44,10 @@ class Truncated(ConnectionError):
         self.response = response
 
 
+class Unanswered(Truncated):
+    """The connection ended before the first byte of a response, as an idle one may at any time."""
+
+
 def read_response(stream: BinaryIO, head: bool = False) -> Response:
     """Read exactly one response, and nothing of the next. An interim (1xx) response counts as one.
 
@@ -69,8 +73,10 @@ def read_response(stream: BinaryIO, head: bool = False) -> Response:
 
 
 def _read_head(stream: BinaryIO) -> Response:
-    line = _read_line(stream, None)
-    match = STATUS_LINE.fullmatch(line)
+    line = stream.readline(LINE_BYTES_MAX)
+    if not line:
+        raise Unanswered("before a line")
+    match = STATUS_LINE.fullmatch(_whole(line, None))
     assert match, f"status line {line!r}"
     version, status, reason = match.groups()
     response = Response(int(status), reason.decode("latin-1"), version.decode("latin-1"))
@@ -112,7 +118,10 @@ def _read_exactly(stream: BinaryIO, size: int, response: Response) -> None:
 
 
 def _read_line(stream: BinaryIO, response: Response | None) -> bytes:
-    line = stream.readline(LINE_BYTES_MAX)
+    return _whole(stream.readline(LINE_BYTES_MAX), response)
+
+
+def _whole(line: bytes, response: Response | None) -> bytes:
     if not line.endswith(b"\n"):
         raise Truncated(f"after {line!r}" if line else "before a line", response)
     return line

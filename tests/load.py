@@ -1,7 +1,8 @@
 """Steady load on a server, which notices every request that fails.
 
 Keep-alive clients keep to RFC 9112: a connection whose last response said `close` is not used again. Nothing
-is tried twice: a request that gets no complete answer has failed.
+is tried twice: a request that gets no complete answer has failed. Only a client that stood still for longer
+than the server waits for it, as all do on a machine that stops for seconds, has failed itself.
 """
 
 from __future__ import annotations
@@ -12,10 +13,48 @@ import time
 from collections import Counter
 from types import TracebackType
 
-from http_client import Response, read_response
+from http_client import Response, Unanswered, read_response
 from wire import CLOSE, HOST, message
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
+#: How long a worker that drains leaves a connection open whose next request may be on its way.
+DRAIN_PATIENCE_S = 0.5
+#: How a connection ends before the first byte of an answer.
+UNANSWERED = (Unanswered, ConnectionResetError, BrokenPipeError)
+
+
+class Connection:
+    """A client's connection, and whether it was used as fast as the server may expect."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.opened_at = self._used_at = time.monotonic()
+        self._socket = socket.create_connection(address, TIMEOUT_S)
+        #: Whether the last request came so late that a server which drains had given it up.
+        self.came_late = False
+
+    def ask(self, raw: bytes) -> Response:
+        """Send a request and return its response."""
+        used_before, self._used_at = self._used_at, time.monotonic()
+        try:
+            self._socket.sendall(raw)
+        finally:
+            self.came_late = time.monotonic() - used_before > DRAIN_PATIENCE_S
+        with self._socket.makefile("rb") as stream:
+            return read_response(stream, head=raw.startswith(b"HEAD "))
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def assert_ended(self) -> None:
+        """Wait until the server has closed it."""
+        assert self._socket.recv(1) == b""
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
 
 
 class Load:
@@ -23,6 +62,8 @@ class Load:
 
     def __init__(self, address: tuple[str, int], path: str = "/", clients: int = 6) -> None:
         self.failures: list[str] = []
+        #: When the connections were opened that failed.
+        self.failed_from: list[float] = []
         #: How often each body was received.
         self.bodies: Counter[bytes] = Counter()
         self._address = address
@@ -68,17 +109,18 @@ class Load:
             assert self._changed.wait_for(lambda: self.bodies.total() >= enough, timeout_s)
 
     def _run(self, keep_alive: bool) -> None:
-        connection: socket.socket | None = None
+        connection: Connection | None = None
         while not self._ended:
             began = time.monotonic()
             try:
-                connection = connection or socket.create_connection(self._address, TIMEOUT_S)
+                connection = connection or Connection(self._address)
                 response = self._ask(connection, keep_alive)
             except (OSError, AssertionError) as error:
-                with self._changed:
+                if not (connection and connection.came_late and isinstance(error, UNANSWERED)):
                     kind = "kept" if keep_alive else "new"
                     after_s = time.monotonic() - began
-                    self.failures.append(f"{kind}: {type(error).__name__}: {error} after {after_s:.3f} s")
+                    text = f"{kind}: {type(error).__name__}: {error} after {after_s:.3f} s"
+                    self._failed(text, connection.opened_at if connection else began)
                 response = None
             if response is None or response.header("Connection") == "close":
                 if connection:
@@ -87,13 +129,17 @@ class Load:
         if connection:
             connection.close()
 
-    def _ask(self, connection: socket.socket, keep_alive: bool) -> Response:
-        connection.sendall(message(f"GET {self._path} HTTP/1.1", HOST, *([] if keep_alive else [CLOSE])))
-        with connection.makefile("rb") as stream:
-            response = read_response(stream)
+    def _failed(self, text: str, opened_at: float) -> None:
         with self._changed:
-            if response.status != 200:
-                self.failures.append(f"{response.status} {response.body!r}")
+            self.failures.append(text)
+            self.failed_from.append(opened_at)
+
+    def _ask(self, connection: Connection, keep_alive: bool) -> Response:
+        fields = [] if keep_alive else [CLOSE]
+        response = connection.ask(message(f"GET {self._path} HTTP/1.1", HOST, *fields))
+        if response.status != 200:
+            self._failed(f"{response.status} {response.body!r}", connection.opened_at)
+        with self._changed:
             self.bodies[response.body] += 1
             self._changed.notify_all()
         return response

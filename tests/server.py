@@ -24,10 +24,11 @@ from http_client import Response, Truncated, read_response
 __all__ = ["Response", "Server", "Truncated", "read_response", "run_to_end", "spawn_command"]
 
 TESTS = Path(__file__).parent
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 30.0
-LOG_TIMEOUT_S = 10.0
-REQUEST_TIMEOUT_S = 10.0
+#: Only a fault waits for these: a machine that stands still for seconds must not look like one.
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 60.0
+LOG_TIMEOUT_S = 60.0
+REQUEST_TIMEOUT_S = 60.0
 
 LISTENING = re.compile(r"listening on http://(?P<host>\[[^\]]+\]|[^:/\s]+):(?P<port>\d+)")
 READY = re.compile(r"\bready\b")

@@ -20,7 +20,7 @@ from http_client import Response, read_response
 from server import START_TIMEOUT_S, STOP_TIMEOUT_S, TESTS, spawn_command
 from wire import CLOSE, message
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 POLL_INTERVAL_S = 0.02
 
 
@@ -153,6 +153,15 @@ class Daemon:
 def children(process: int) -> list[int]:
     """The process ids of the children of `process`."""
     return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def open_files(process: int) -> list[str]:
+    """What the descriptors of `process` lead to; one may be closed while we look."""
+    found = []
+    for descriptor in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(descriptor))  # noqa: PTH115 (`socket:[1]` is no path)
+    return found
 
 
 def status(process: int) -> dict[str, list[str]]:

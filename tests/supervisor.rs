@@ -28,7 +28,7 @@ use spawning::supervisor::Commands;
 use spawning::{supervisor, sys};
 
 /// Longer than anything here takes on a slow machine; waits end when what they wait for is there.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The signals a supervisor reads.
 const SUPERVISED: [Signal; 5] =
@@ -238,8 +238,8 @@ fn config() -> Config {
         logging: Logging::default(),
         verbose: false,
         sysinfo: false,
-        deadman_timeout: Duration::from_secs(20),
-        start_timeout: Duration::from_secs(20),
+        deadman_timeout: PATIENCE,
+        start_timeout: PATIENCE,
         queue_length_max: 1,
         queue_timeout: Duration::from_secs(1),
         http: HttpLimits::default(),
@@ -447,7 +447,8 @@ fn a_worker_that_cannot_be_told_anything_is_replaced() {
     server.signal(Signal::SIGHUP);
     server.wait_for("a new generation serves");
     assert_eq!(Introduction::of(address).get("generation"), "2");
-    kill(worker, Signal::SIGKILL).unwrap();
+    // Unless the deadman was first.
+    let _ = kill(worker, Signal::SIGKILL);
 }
 
 #[test]

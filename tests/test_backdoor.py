@@ -18,7 +18,7 @@ from test_process_life import eventually, workers
 
 EX_USAGE = 64
 EX_UNAVAILABLE = 69
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 NOBODY = 65534
 MODES = [["-t2"], ["-t0"], ["--green=gevent"]]
 

@@ -15,7 +15,7 @@ import pytest
 
 from server import run_to_end
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 SHELLS = ["bash", "zsh", "fish"]
 
 

@@ -23,7 +23,7 @@ import versions
 from conftest import ServerFactory
 from load import Load
 from server import TESTS, Server, run_to_end
-from service import Daemon, status, unix_get, unprivileged
+from service import Daemon, open_files, status, unix_get, unprivileged
 from test_backdoor import said, sockets
 from test_coverage import measured
 from test_paste import ENVIRONMENT, ini
@@ -178,8 +178,7 @@ def test_option_r_reload_dev(server_factory: ServerFactory, site: Path) -> None:
     """By inotify: nobody looks at every file each second."""
     server = server_factory(APP, "-s1", "-r", "dev", cwd=site, environment=versions.ENVIRONMENT)
     (worker,) = workers(server, 1)
-    links = [os.readlink(link) for link in Path(f"/proc/{worker}/fd").iterdir()]  # noqa: PTH115
-    assert "anon_inode:inotify" in links
+    assert "anon_inode:inotify" in open_files(worker)
     versions.write(site, "v2")
     assert serves(server, "v2")
 
@@ -234,7 +233,7 @@ def test_option_m_max_memory_counts_kib(server_factory: ServerFactory) -> None:
     server = server_factory(TROUBLE, "-s1", "-l/dev/null", "-m", str(300 * 1024))
     (first,) = workers(server, 1)
     server.get("/grow?400")
-    server.wait_for_log(r"reloading every worker.*--max-memory", timeout_s=30)
+    server.wait_for_log(r"reloading every worker.*--max-memory")
     assert eventually(lambda: first not in server.processes())
 
 
@@ -243,7 +242,7 @@ def test_option_a_max_age(server_factory: ServerFactory) -> None:
     server = server_factory(CONTRACT, "-s1", "-l/dev/null", "-a", "1")
     (first,) = workers(server, 1)
     with Load(server.address, clients=2) as load:
-        server.wait_for_log(r"replacing a worker.*\(--max-age\)", timeout_s=30)
+        server.wait_for_log(r"replacing a worker.*\(--max-age\)")
         assert eventually(lambda: first not in server.processes())
         load.wait_for_more(20)
     assert load.failures == []
@@ -277,7 +276,7 @@ def test_option_backdoor_is_a_unix_socket_for_its_user_alone(server_factory: Ser
     (path,) = sockets(server)
     assert path.stat().st_mode & 0o777 == 0o600
     assert said(server, "6 * 7\n") == ["42"]
-    inodes = {os.readlink(link) for link in Path(f"/proc/{workers(server, 1)[0]}/fd").iterdir()}  # noqa: PTH115
+    inodes = set(open_files(workers(server, 1)[0]))
     listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     ports = {int(row[1].split(":")[1], 16) for row in listening if f"socket:[{row[9]}]" in inodes}
     # Beside connections that may still be there, nothing but the service's own port.
@@ -309,7 +308,7 @@ def test_behaviour_one_socket_for_life_and_no_reload_refuses_a_connection(
     server = server_factory(APP, "-s2", "-l/dev/null", cwd=site, environment=versions.ENVIRONMENT)
 
     def listener(process: int) -> set[str]:
-        links = {os.readlink(link) for link in Path(f"/proc/{process}/fd").iterdir()}  # noqa: PTH115
+        links = set(open_files(process))
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         return {row[9] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in links}
 
@@ -318,7 +317,7 @@ def test_behaviour_one_socket_for_life_and_no_reload_refuses_a_connection(
     with Load(server.address) as load:
         for generation in (2, 3, 4):
             server.signal(signal.SIGHUP)
-            server.wait_for_log(SERVES.format(generation), timeout_s=30)
+            server.wait_for_log(SERVES.format(generation))
             load.wait_for_more(20)
     assert load.failures == []
     assert listener(server.pid) == before
@@ -352,10 +351,10 @@ def test_behaviour_bind_that_never_succeeds_is_a_clear_death(tmp_path: Path) -> 
 def test_behaviour_hup_starts_children_at_once_and_the_old_finish_what_they_hold(
     server_factory: ServerFactory, tmp_path: Path
 ) -> None:
-    server = server_factory(PROCESSES, "-s1")
+    server = server_factory(PROCESSES, "-s1", "--deadman=600")
     (old,) = workers(server, 1)
     gate = tmp_path / "gate"
-    with held_request(server, gate) as release:
+    with held_request(server, gate, still_accepting=1) as release:
         server.signal(signal.SIGHUP)
         server.wait_for_log(SERVES.format(2))
         assert eventually(lambda: int(server.get("/pid").body) != old)
@@ -431,7 +430,7 @@ def test_behaviour_a_config_factory_sets_options(
     assert shown["args"] == ["given"]
     assert {key: shown[key] for key in settings} == settings
     versions.touch(watched)
-    server.wait_for_log(SERVES.format(2), timeout_s=30)
+    server.wait_for_log(SERVES.format(2))
 
 
 def test_behaviour_paste_serves_use_egg_spawning(server_factory: ServerFactory, tmp_path: Path) -> None:
@@ -516,8 +515,7 @@ def test_fault_files_are_not_polled(server_factory: ServerFactory, site: Path) -
     """A worker that watches its modules and has nothing to do does not look at them."""
     server = server_factory(APP, "-s1", "-rdev", cwd=site, environment=versions.ENVIRONMENT)
     (worker,) = workers(server, 1)
-    links = [os.readlink(link) for link in Path(f"/proc/{worker}/fd").iterdir()]  # noqa: PTH115
-    assert links.count("anon_inode:inotify") == 1
+    assert open_files(worker).count("anon_inode:inotify") == 1
 
 
 def test_fault_a_response_does_not_hop_between_threads(server_factory: ServerFactory) -> None:

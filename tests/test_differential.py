@@ -25,7 +25,11 @@ from wire import read_to_end, serving
 #: Clients at once, so that a request left behind on a connection meets another client's.
 CLIENTS = 12
 #: How long a proxy may take to log what it has answered.
-LOG_TIMEOUT_S = 30.0
+LOG_TIMEOUT_S = 60.0
+#: Not much less than the proxies wait for a client to send something.
+PROXY_PATIENCE_S = 1.5
+#: What a client hears that has sent nothing in that time, if anything.
+GIVEN_UP = re.compile(rb"\Z|HTTP/1\.[01] 408 ")
 MARKER = re.compile(r"m=([\w-]+)")
 
 
@@ -48,12 +52,18 @@ def final_response(stream: io.BytesIO, head: bool = False) -> Response:
 
 
 def told(proxy: Proxy, sent: bytes) -> bytes:
-    """What a client hears that sends these bytes, until the proxy closes."""
-    with proxy.connect() as connection:
-        # It may have refused them already.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.sendall(sent)
-        return read_to_end(connection)
+    """What a client hears that sends these bytes, until the proxy closes. One that stands still before it has
+    sent them, for longer than the proxies wait, has to come again."""
+    while True:
+        began = time.monotonic()
+        with proxy.connect() as connection:
+            # It may have refused them already.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(sent)
+            came_late = time.monotonic() - began > PROXY_PATIENCE_S
+            said = read_to_end(connection)
+        if not (came_late and GIVEN_UP.match(said)):
+            return said
 
 
 def ask(proxy: Proxy, marker: str) -> Response:

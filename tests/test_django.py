@@ -252,7 +252,7 @@ def test_manage_py_spawn_finds_the_project_from_another_directory(
 
 def test_manage_py_spawn_passes_mistakes_on(project: Path, manage: list[str]) -> None:
     ended = subprocess.run(
-        [*manage, "--port=70000"], cwd=project, capture_output=True, text=True, timeout=30, check=False
+        [*manage, "--port=70000"], cwd=project, capture_output=True, text=True, timeout=90, check=False
     )
     assert ended.returncode == EX_USAGE
     assert ended.stderr.startswith("spawn: --port: 70000 is too large")
@@ -265,7 +265,7 @@ def test_manage_py_helps_with_the_options_of_spawn(project: Path, words: list[st
         cwd=project,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=90,
         check=True,
     )
     assert "--keepalive-timeout SECONDS" in helped.stdout

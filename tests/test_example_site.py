@@ -22,7 +22,9 @@ from server import Response, Server
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "example"
 UPLOAD_BYTES = 20 * 1024 * 1024
-BROWSER_TIMEOUT_MS = 30_000
+#: Also for what Playwright expects of a page, for which it has 5 s of its own.
+BROWSER_TIMEOUT_MS = 90_000
+expect.set_options(timeout=BROWSER_TIMEOUT_MS)
 # As root Chromium has no sandbox; the rest keeps it from talking to anybody but the site.
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -66,7 +68,11 @@ def page(tmp_path: Path) -> Iterator[Page]:
     assert chromium, "chromium is missing: `make test` installs it"
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=chromium, headless=True, args=CHROMIUM_ARGUMENTS
+            tmp_path / "profile",
+            executable_path=chromium,
+            headless=True,
+            args=CHROMIUM_ARGUMENTS,
+            timeout=BROWSER_TIMEOUT_MS,
         )
         context.set_default_timeout(BROWSER_TIMEOUT_MS)
         yield context.pages[0]
@@ -101,9 +107,9 @@ def test_a_person_logs_in_adds_a_user_and_uploads_a_file(site: Server, page: Pag
 def failures_of(request: Request) -> list[str]:
     """What a failed request says against the server.
 
-    Leaving a page, Chromium drops the images it still loads, as net::ERR_ABORTED. A server that resets,
-    closes early or cuts a body short has other names: ERR_CONNECTION_RESET, ERR_EMPTY_RESPONSE,
-    ERR_CONTENT_LENGTH_MISMATCH.
+    Leaving a page, Chromium drops the images it still loads, as net::ERR_ABORTED. So does a page of ours what
+    it has waited for too long, on a machine that stands still. A server that resets, closes early or cuts a
+    body short has other names: ERR_CONNECTION_RESET, ERR_EMPTY_RESPONSE, ERR_CONTENT_LENGTH_MISMATCH.
     """
     return [] if request.failure == "net::ERR_ABORTED" else [f"{request.url}: {request.failure}"]
 

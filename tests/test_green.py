@@ -28,7 +28,7 @@ LIBRARIES = ["eventlet", "gevent"]
 SIDE_BY_SIDE = 200
 COMET_CLIENTS = 1000
 LARGE_BYTES = 64 << 20
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 APP = "apps.green:app"
 
@@ -196,17 +196,23 @@ def test_an_overdue_request_is_answered_504_with_its_own_stack(
     server_factory: ServerFactory, library: str, tmp_path: Path
 ) -> None:
     """Not with that of whichever green thread happens to run."""
-    server = start(server_factory, library, "--request-timeout=1", "--deadman-timeout=1")
+    server = start(server_factory, library, "--request-timeout=1", "--deadman-timeout=600")
     (old,) = workers(server, 1)
     with asked(server, f"/gate?{tmp_path / 'gate'}") as (held,):
         assert answer(held)[0] == 504
     server.wait_for_log(r"a request is overdue.*request=\"GET /gate\?")
     server.wait_for_log(r"in wait_for_file")
-    assert eventually(lambda: json.loads(server.get("/facts").body)["pid"] != old)
+
+    def another_serves() -> bool:
+        response = server.get("/facts")
+        # This request is overdue as well if the machine stands still.
+        return response.status != 504 and json.loads(response.body)["pid"] != old
+
+    assert eventually(another_serves)
 
 
 def test_a_hub_that_never_turns_is_replaced(server_factory: ServerFactory, library: str) -> None:
-    server = start(server_factory, library, "--stuck-timeout=2", "--deadman-timeout=1")
+    server = start(server_factory, library, "--stuck-timeout=5", "--deadman-timeout=1")
     (stuck,) = workers(server, 1)
     with asked(server, "/spin"):
         server.wait_for_log(r"replacing a worker.*\(--stuck-timeout\)", TIMEOUT_S)
@@ -220,7 +226,7 @@ def test_a_hub_that_never_turns_is_replaced(server_factory: ServerFactory, libra
 def test_a_draining_process_finishes_the_requests_it_holds(
     server_factory: ServerFactory, library: str, tmp_path: Path
 ) -> None:
-    server = start(server_factory, library, "--deadman-timeout=60")
+    server = start(server_factory, library, "--deadman-timeout=600")
     gate = tmp_path / "gate"
     with asked(server, *[f"/gate?{gate}"] * 20) as held:
         assert eventually(lambda: server.stderr_text().count("waits for") == 20)
@@ -256,7 +262,7 @@ def test_a_worker_told_to_end_drains_and_is_replaced(
     server_factory: ServerFactory, library: str, tmp_path: Path
 ) -> None:
     """TERM for a worker alone, which must not be raised in whichever green thread runs."""
-    server = start(server_factory, library, "--deadman-timeout=60")
+    server = start(server_factory, library, "--deadman-timeout=600")
     (old,) = workers(server, 1)
     gate = tmp_path / "gate"
     with asked(server, f"/gate?{gate}") as (held,):

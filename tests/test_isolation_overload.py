@@ -69,7 +69,7 @@ def test_waiting_unread_is_not_idling(server_factory: ServerFactory, tmp_path: P
     gate = tmp_path / "gate"
     server = server_factory(
         *["apps.calls:app", "-s1", "-t1", "--queue=1", "--queue-timeout=600"],
-        *["--keepalive-timeout=3", "--header-timeout=3"],
+        *["--keepalive-timeout=6", "--header-timeout=6"],
         wrapper=ONE_CORE,
     )
     with contextlib.ExitStack() as stack:
@@ -96,7 +96,7 @@ def test_what_waits_unread_is_answered_when_the_server_stops(
 ) -> None:
     gate = tmp_path / "gate"
     server = server_factory(
-        "apps.calls:app", "-s1", "-t1", "--queue=1", "--deadman-timeout=60", wrapper=ONE_CORE
+        "apps.calls:app", "-s1", "-t1", "--queue=1", "--deadman-timeout=600", wrapper=ONE_CORE
     )
     with contextlib.ExitStack() as stack:
         clients: list[socket.socket] = [stack.enter_context(server.connect(60)) for _ in range(6)]

@@ -174,7 +174,7 @@ def test_an_application_that_cannot_be_loaded_ends_the_first_start(
     assert ended.stderr.count("Traceback (most recent call last)") <= 1
     assert "ready" not in ended.stderr
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", free_port), timeout=1)
+        socket.create_connection(("127.0.0.1", free_port), timeout=60)
 
 
 def test_a_module_that_is_missing_is_told_from_one_that_imports_a_missing_one() -> None:

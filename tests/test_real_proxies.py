@@ -26,7 +26,7 @@ CLIENT = "127.0.0.2"
 #: From where they connect, if they can be told: the test itself must not be taken for one.
 PROXY = "127.0.0.5"
 #: How long a proxy may take to send a health check, and to find that it went well.
-CHECK_TIMEOUT_S = 30.0
+CHECK_TIMEOUT_S = 60.0
 
 #: What a client may say of itself that only a proxy may.
 CLAIMS = (

@@ -19,7 +19,7 @@ import pytest
 
 from conftest import ServerFactory
 from server import read_response, run_to_end
-from service import eventually, listens, unix_get, unix_request, unprivileged
+from service import eventually, listens, open_files, unix_get, unix_request, unprivileged
 from wire import message
 
 __all__ = ["unprivileged"]
@@ -42,7 +42,7 @@ def name() -> str:
 
 def tcp_get(host: str, port: int) -> bytes:
     """The body that GET / has there."""
-    with socket.create_connection((host, port), 10) as connection, connection.makefile("rb") as stream:
+    with socket.create_connection((host, port), 60) as connection, connection.makefile("rb") as stream:
         connection.sendall(message("GET / HTTP/1.1", "Host: localhost"))
         return read_response(stream).body
 
@@ -80,7 +80,7 @@ def test_keep_alive_pipelining_and_large_bodies_work_over_a_unix_socket(
 ) -> None:
     server_factory("apps.calls:app", "-s1", f"-bunix:{path}", "-l/dev/null")
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(20)
+        connection.settimeout(60)
         connection.connect(str(path))
         with connection.makefile("rb") as stream:
             for size in (1, 100_000, 5_000_000):
@@ -352,9 +352,9 @@ def test_workers_inherit_listeners_and_no_other_descriptor(server_factory: Serve
         if line.endswith(str(path)):
             inode_of["unix"] = line.split()[6]
     (worker,) = [process for process in server.processes() if process != server.pid]
-    links = [str(entry.readlink()) for entry in Path(f"/proc/{worker}/fd").iterdir()]
+    links = open_files(worker)
     assert f"socket:[{inode_of['unix']}]" in links
-    listeners = [str(entry.readlink()) for entry in Path(f"/proc/{server.pid}/fd").iterdir()]
+    listeners = open_files(server.pid)
     shared = {link for link in links if link in listeners and link.startswith("socket:")}
     # The two listeners; the ends of a control socket are two sockets.
     assert len(shared) == 2, (links, listeners)

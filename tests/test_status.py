@@ -19,6 +19,7 @@ import pytest
 import versions
 from conftest import ServerFactory
 from http_client import Response, read_response
+from load import UNANSWERED, Connection
 from server import Server, run_to_end
 from service import Daemon, children, eventually, status, unix_get, unprivileged
 from wire import CLOSE, HOST, message
@@ -52,10 +53,14 @@ class Status:
         self.address = (match["host"], int(match["port"]))
 
     def request(self, raw: bytes) -> Response:
-        """Send `raw` on a connection of its own."""
-        with socket.create_connection(self.address, 20) as connection, connection.makefile("rb") as stream:
-            connection.sendall(raw)
-            return read_response(stream, head=raw.startswith(b"HEAD "))
+        """Send `raw` on a connection of its own; again if we stood still for longer than it is waited for."""
+        while True:
+            with Connection(self.address) as connection:
+                try:
+                    return connection.ask(raw)
+                except UNANSWERED:
+                    if not connection.came_late:
+                        raise
 
     def get(self, path: str) -> Response:
         """GET `path`."""
@@ -208,7 +213,7 @@ def test_other_paths_are_not_found_and_other_methods_not_allowed(server: Server)
 
 def test_health_is_told_while_every_thread_is_taken(server_factory: ServerFactory, tmp_path: Path) -> None:
     server = server_factory(
-        "apps.calls:app", "-s1", "-t2", "--queue=1", "--queue-timeout=0.2", "--status-port=0"
+        "apps.calls:app", "-s1", "-t2", "--queue=1", "--queue-timeout=1", "--status-port=0"
     )
     found, gate = serving(server), tmp_path / "gate"
     with ThreadPoolExecutor(8) as clients:
@@ -232,7 +237,7 @@ def test_it_is_not_ready_before_the_application_is_loaded_nor_while_the_server_s
         f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)"
     )
     versions.write(tmp_path, "v1", before=waits)
-    options = ["-s1", "--status-port=0", "--deadman-timeout=20"]
+    options = ["-s1", "--status-port=0", "--deadman-timeout=600"]
     server = server_factory(versions.APP, *options, cwd=tmp_path, wait=False)
     server.wait_for_log("^status page: ")
     found = started(server)
@@ -305,7 +310,8 @@ def test_why_a_reload_failed_is_shown(
     server_factory: ServerFactory, tmp_path: Path, code: str, why: str, traceback: str
 ) -> None:
     versions.write(tmp_path, "v1")
-    options = ["-s2", "--status-port=0", "--start-timeout=3"]
+    # Long enough for the first version to load on a machine that stands still for seconds.
+    options = ["-s2", "--status-port=0", f"--start-timeout={10 if why == 'start-timeout' else 60}"]
     server = server_factory(versions.APP, *options, cwd=tmp_path, environment=versions.ENVIRONMENT)
     found = serving(server)
     assert found.json()["last_reload"] is None
@@ -432,7 +438,7 @@ def test_guests_who_stay_keep_nobody_out(server: Server) -> None:
     found = serving(server)
     with contextlib.ExitStack() as stay:
         for index in range(GUESTS):
-            guest = stay.enter_context(socket.create_connection(found.address, 20))
+            guest = stay.enter_context(socket.create_connection(found.address, 60))
             # Some say nothing, some begin a request, some ask for a page and do not read it.
             guest.sendall([b"", b"GET /status HT", message("GET /status HTTP/1.1", HOST)][index % 3])
         for _ in range(10):
@@ -442,7 +448,7 @@ def test_guests_who_stay_keep_nobody_out(server: Server) -> None:
 
 def test_a_connection_may_ask_again(server: Server) -> None:
     found = serving(server)
-    with socket.create_connection(found.address, 20) as connection, connection.makefile("rb") as stream:
+    with socket.create_connection(found.address, 60) as connection, connection.makefile("rb") as stream:
         for path in ("/metrics", "/status", "/nothing", "/health/ready"):
             connection.sendall(message(f"GET {path} HTTP/1.1", HOST))
             assert read_response(stream).status == (404 if path == "/nothing" else 200)

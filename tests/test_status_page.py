@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 import versions
 from conftest import ServerFactory
 from server import Server
-from test_example_site import BROWSER_TIMEOUT_MS, CHROMIUM_ARGUMENTS
+from test_example_site import BROWSER_TIMEOUT_MS, CHROMIUM_ARGUMENTS, failures_of
 from test_status import Status, started
 
 WIDTHS: list[tuple[int, Literal["light", "dark"]]] = [(360, "light"), (1400, "dark")]
@@ -29,7 +29,9 @@ def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     assert chromium, "chromium is missing: `make test` installs it"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=CHROMIUM_ARGUMENTS, timeout=BROWSER_TIMEOUT_MS
+        )
         yield browser
         browser.close()
 
@@ -46,7 +48,7 @@ def opened(
         "console", lambda entry: complaints.append(entry.text) if entry.type in ("error", "warning") else None
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
+    page.on("requestfailed", lambda request: complaints.extend(failures_of(request)))
     page.on(
         "request",
         lambda request: (

@@ -46,7 +46,7 @@ def run(lines: list[str], directory: Path) -> str:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
     ).stdout
 

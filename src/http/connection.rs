@@ -21,10 +21,16 @@ use super::buffer::Buffer;
 use super::errors::RequestFault;
 use super::head::{HeadExtent, HeadScan, RequestHead};
 use super::proxy_protocol::{ProxyHeader, ProxyVersions};
-use crate::limits::{BODY_RATE_GRACE_S, HttpLimits};
+use crate::limits::{BODY_RATE_GRACE_S, DRAIN_LATENESS_MAX, DRAIN_PATIENCE, HttpLimits};
 
 /// The interim response that [`Event::Continue`] asks for (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Until when an idle connection of a process that drains stays open: its client may have sent a request already, and
+/// closing now would lose it. `until` is what was said of it before.
+pub fn drain_patience(until: Option<Instant>, now: Instant) -> Instant {
+    until.filter(|until| now <= *until + DRAIN_LATENESS_MAX).unwrap_or(now + DRAIN_PATIENCE)
+}
 
 /// What the driver is to do next.
 #[derive(Debug)]

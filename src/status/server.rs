@@ -14,13 +14,13 @@ use slab::Slab;
 use super::closing::Closing;
 use super::site::{Answer, Site};
 use crate::http::{
-    BodyLength, CONTINUE, Connection, Event, HeadWriter, RequestHead, ResponseFault, ResponseFraming,
+    self, BodyLength, CONTINUE, Connection, Event, HeadWriter, RequestHead, ResponseFault, ResponseFraming,
     imf_fixdate,
 };
 use crate::limits::{
-    ACCEPT_EXHAUSTED_PAUSE, DRAIN_PATIENCE, HttpLimits, LINGER_BYTES_MAX, LINGER_SILENCE_MAX,
-    STATUS_BODY_BYTES_MAX, STATUS_CONNECTIONS_MAX, STATUS_DRAIN_TIMEOUT, STATUS_HEADER_BYTES_MAX,
-    STATUS_KEEPALIVE_TIMEOUT, STATUS_TIMEOUT, SWEEP_PAUSE,
+    ACCEPT_EXHAUSTED_PAUSE, HttpLimits, LINGER_BYTES_MAX, LINGER_SILENCE_MAX, STATUS_BODY_BYTES_MAX,
+    STATUS_CONNECTIONS_MAX, STATUS_DRAIN_TIMEOUT, STATUS_HEADER_BYTES_MAX, STATUS_KEEPALIVE_TIMEOUT,
+    STATUS_TIMEOUT, SWEEP_PAUSE,
 };
 use crate::reactor::{Accepted, Listener, Reactor, Registration, Stream, Turn};
 
@@ -53,8 +53,11 @@ pub(super) async fn serve(reactor: Reactor, socket: Arc<OwnedFd>, site: Rc<Site>
             }
         }
     }
-    let until = Instant::now() + STATUS_DRAIN_TIMEOUT;
-    while !guests.all.borrow().is_empty() && Instant::now() < until {
+    // Counted, not measured: a machine that stands still takes nobody's time.
+    for _ in 0..STATUS_DRAIN_TIMEOUT.as_millis() / SWEEP_PAUSE.as_millis() {
+        if guests.all.borrow().is_empty() {
+            break;
+        }
         reactor.sleep_until(Instant::now() + SWEEP_PAUSE).await;
     }
 }
@@ -89,8 +92,8 @@ struct Guests {
     all: RefCell<Slab<Rc<Guest>>>,
     door: Rc<Registration>,
     closing: Arc<Closing>,
-    /// Until when who has come may say what it wants, once it is closing time.
-    patience: Cell<Option<Instant>>,
+    /// Whether everybody has been told that it is closing time: they may still say what they want, but soon.
+    told: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -102,7 +105,7 @@ struct Guest {
 
 impl Guests {
     fn new(closing: Arc<Closing>, door: &Rc<Registration>) -> Self {
-        Self { all: RefCell::default(), door: Rc::clone(door), closing, patience: Cell::new(None) }
+        Self { all: RefCell::default(), door: Rc::clone(door), closing, told: Cell::new(false) }
     }
 
     fn admit(&self, registration: &Rc<Registration>, now: Instant) -> (usize, Rc<Guest>) {
@@ -130,8 +133,7 @@ impl Guests {
 
 impl Turn for Guests {
     fn collect(&self) {
-        if self.closing.is_begun() && self.patience.get().is_none() {
-            self.patience.set(Some(Instant::now() + DRAIN_PATIENCE));
+        if self.closing.is_begun() && !self.told.replace(true) {
             self.door.wake();
             self.all.borrow().iter().for_each(|(_, guest)| guest.registration.wake());
         }
@@ -232,6 +234,7 @@ impl Visit {
     async fn hear(&mut self) -> Option<Over> {
         self.guest.waits_since.set(self.reactor.now());
         let mut buffer = [0; READ_BYTES];
+        let mut patience: Option<Instant> = None;
         loop {
             if self.guest.must_go.get() {
                 return Some(Over::Done);
@@ -248,14 +251,7 @@ impl Visit {
                 Ok(None) => {}
                 Err(_) => return Some(Over::Done),
             }
-            let patience = self.guests.patience.get();
-            if patience.is_some() {
-                self.machine.drain();
-            }
-            if self.machine.is_idle() && patience.is_some_and(|until| until <= self.reactor.now()) {
-                return Some(Over::Done);
-            }
-            self.pause(self.machine.deadline().into_iter().chain(patience).min()).await;
+            // Only now: what has arrived while we were busy, or stopped, has not come too late.
             match self.machine.expire(self.reactor.now()) {
                 Event::Wait => {}
                 Event::Reject(fault) => {
@@ -264,6 +260,15 @@ impl Visit {
                 }
                 _ => return Some(Over::Done),
             }
+            if self.guests.told.get() {
+                self.machine.drain();
+                let is_idle = self.machine.is_idle();
+                patience = is_idle.then(|| http::drain_patience(patience, self.reactor.now()));
+            }
+            if patience.is_some_and(|until| until <= self.reactor.now()) {
+                return Some(Over::Done);
+            }
+            self.pause(self.machine.deadline().into_iter().chain(patience).min()).await;
         }
     }
 

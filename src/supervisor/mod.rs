@@ -5,6 +5,7 @@
 //! told. As nothing runs beside it, forking is safe.
 
 mod announcements;
+mod changes;
 pub mod evaluate;
 mod generation;
 mod handover;
@@ -36,6 +37,7 @@ use crate::scoreboard::{Dimensions, Scoreboard, Stage, SupervisorScore};
 use crate::sys::process::{self, Ending};
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::{affinity, clock, file, standard_streams, wait};
+use changes::Changes;
 use generation::{Action, Event, Failure, Farewell, Generations, Replacement, Settings, WorkerId};
 use handover::{Heir, Predecessor};
 use identity::Identities;
@@ -135,6 +137,7 @@ struct Supervisor<'a> {
     /// The supervisor after this one, until it serves.
     heir: Option<Heir>,
     events: VecDeque<Event>,
+    changes: Changes,
     has_served: bool,
 }
 
@@ -227,6 +230,7 @@ impl<'a> Supervisor<'a> {
             inspection,
             predecessor,
             heir: None,
+            changes: Changes::default(),
             events: VecDeque::from([Event::Reload]),
             has_served: false,
         })
@@ -335,9 +339,9 @@ impl<'a> Supervisor<'a> {
             Heard::Report(Report::Failed { summary, traceback }) => {
                 Event::WorkerFailed(id, Failure { summary, traceback })
             }
-            Heard::Report(Report::ReloadWanted { path, at_ms }) => {
+            Heard::Report(Report::ReloadWanted { path, at_ms, version }) => {
                 tracing::info!(path, "a file has changed");
-                Event::Changed(instant_at(at_ms))
+                self.changes.hear(path, version, at_ms)
             }
             Heard::Report(Report::ReplaceWanted { reason }) => {
                 Event::Replace(id, Replacement { reason, farewell: Farewell::Drain })
@@ -461,13 +465,6 @@ impl<'a> Supervisor<'a> {
             worker.kill();
         }
     }
-}
-
-/// The moment that [`clock::monotonic_ms`] called `ms`, in any process.
-fn instant_at(ms: u64) -> Instant {
-    let ago = Duration::from_millis(clock::monotonic_ms().saturating_sub(ms));
-    let now = Instant::now();
-    now.checked_sub(ago).unwrap_or(now)
 }
 
 /// Waits, unless a signal says to stop.

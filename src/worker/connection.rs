@@ -18,7 +18,7 @@ use super::peer::Peer;
 use super::places::Place;
 use super::spill::Incoming;
 use crate::gateway::{self, ConnectionFacts, End, Exchange, Message, Outcome, Reply, Request};
-use crate::http::{BodyFraming, CONTINUE, Connection, Event, Forwarded, RequestFault, RequestHead};
+use crate::http::{self, BodyFraming, CONTINUE, Connection, Event, Forwarded, RequestFault, RequestHead};
 use crate::limits::{LINGER_BYTES_MAX, LINGER_SILENCE_MAX, LINGER_TIMEOUT};
 use crate::reactor::{Accepted, Sender, Stream};
 use crate::sys::clock;
@@ -164,6 +164,7 @@ impl Conversation {
 
     /// Feeds the machine what the peer sends next, or what its silence means.
     async fn hear(&mut self) -> Option<Over> {
+        let mut patience: Option<Instant> = None;
         loop {
             if self.desk.is_choked() && self.machine.is_idle() && self.entry.registration.is_readable() {
                 self.desk.set_deadline(&self.entry, None);
@@ -174,29 +175,34 @@ impl Conversation {
                 Ok(false) => {}
                 Err(_) => return Some(Over::Gone),
             }
-            let patience = self.drain_patience();
+            // Only now: what has arrived while we were busy, or stopped, has not come too late.
+            match self.machine.expire(self.desk.reactor.now()) {
+                Event::Wait => {}
+                Event::Reject(fault) => return Some(Box::pin(self.reject(&fault, None)).await),
+                _ => return Some(Over::Said),
+            }
+            patience = self.drain_patience(patience);
             if patience.is_some_and(|until| until <= self.desk.reactor.now()) {
                 return Some(Over::Said);
             }
             let deadline = self.machine.deadline().into_iter().chain(patience).min();
             self.desk.set_deadline(&self.entry, deadline);
             self.pause().await;
-            match self.machine.expire(self.desk.reactor.now()) {
-                Event::Wait => {}
-                Event::Reject(fault) => return Some(Box::pin(self.reject(&fault, None)).await),
-                _ => return Some(Over::Said),
-            }
         }
     }
 
-    /// Until when an idle connection of a draining process stays open: its client may have sent a request already, and
-    /// closing now would lose it. That request is answered, with `Connection: close`. A process that stops waits for
-    /// none.
-    fn drain_patience(&mut self) -> Option<Instant> {
-        let until = self.desk.drain_patience()?;
+    /// Until when an idle connection stays open once the process drains, `until` being what was said of it before. A
+    /// request that comes meanwhile is answered, with `Connection: close`. A process that stops waits for none.
+    fn drain_patience(&mut self, until: Option<Instant>) -> Option<Instant> {
+        let (phase, now) = (self.desk.phase(), self.desk.reactor.now());
+        if phase < Phase::Draining {
+            return None;
+        }
         self.machine.drain();
-        let until = if self.desk.phase() >= Phase::Stopping { self.desk.reactor.now() } else { until };
-        self.machine.is_idle().then_some(until)
+        if !self.machine.is_idle() {
+            return None;
+        }
+        Some(if phase >= Phase::Stopping { now } else { http::drain_patience(until, now) })
     }
 
     /// Feeds the machine what has arrived; false when nothing has.

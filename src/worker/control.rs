@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -192,14 +191,13 @@ impl Control {
     fn take_notices(&self) {
         for notice in self.notices.take() {
             match notice {
-                Notice::Changed { path, at_ms } => self.report_change(&path, at_ms),
+                Notice::Changed { path, at_ms, version } => {
+                    let path = path.display().to_string();
+                    self.report(&Report::ReloadWanted { path, at_ms, version });
+                }
                 Notice::Overdue(overdue) => self.give_up(&overdue),
             }
         }
-    }
-
-    fn report_change(&self, path: &Path, at_ms: u64) {
-        self.report(&Report::ReloadWanted { path: path.display().to_string(), at_ms });
     }
 
     /// A thread that does not come back cannot be ended, but the process can.

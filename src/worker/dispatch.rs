@@ -20,8 +20,8 @@ use super::unread::{Ticket, Unread};
 use crate::config::Config;
 use crate::gateway::{Exchange, Message, Outbox, Queue, Request, Usage};
 use crate::limits::{
-    BALANCE_PAUSE_MAX, BALANCE_PAUSE_MIN, DRAIN_PATIENCE, HttpLimits, PARTS_DELAY_MAX, READ_BYTES,
-    SLOW_DELAY_MAX, SWEEP_PAUSE,
+    BALANCE_PAUSE_MAX, BALANCE_PAUSE_MIN, HttpLimits, PARTS_DELAY_MAX, READ_BYTES, SLOW_DELAY_MAX,
+    SWEEP_PAUSE,
 };
 use crate::reactor::{Reactor, Registration, Turn};
 use crate::scoreboard::{ExecutorScore, ProcessScore, Scoreboard};
@@ -69,7 +69,6 @@ pub(super) struct Desk {
     arrived: RefCell<Vec<Message>>,
     log: RefCell<Option<Log>>,
     phase: Cell<Phase>,
-    drain_patience: Cell<Option<Instant>>,
     listeners: RefCell<Vec<Rc<Registration>>>,
     main: RefCell<Option<Waker>>,
     next_sweep: Cell<Option<Instant>>,
@@ -143,7 +142,6 @@ impl Desk {
             http_limits: Arc::new(supplies.config.http.clone()),
             config: supplies.config,
             phase: Cell::new(supplies.life.phase()),
-            drain_patience: Cell::new(None),
             life: supplies.life,
             load: supplies.load,
             outbox: supplies.outbox,
@@ -170,11 +168,6 @@ impl Desk {
     /// What the supervisor wants of this process, as of this turn.
     pub(super) fn phase(&self) -> Phase {
         self.phase.get()
-    }
-
-    /// Until when idle connections stay open, once the process drains.
-    pub(super) fn drain_patience(&self) -> Option<Instant> {
-        self.drain_patience.get()
     }
 
     /// Connections alive.
@@ -319,9 +312,6 @@ impl Desk {
             return;
         }
         self.phase.set(phase);
-        if phase >= Phase::Draining {
-            self.drain_patience.set(Some(Instant::now() + DRAIN_PATIENCE));
-        }
         self.wake_main();
         self.wake_listeners();
         for (_, entry) in self.entries.borrow().iter() {

@@ -71,10 +71,11 @@ impl Life {
 
     /// Goes on to `phase`, never back, and tells every executor.
     pub(super) fn advance(&self, phase: Phase) {
-        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        // Responses say so first: when an executor has stopped accepting, none promises another request any more.
         if phase >= Phase::Draining {
             self.outboxes.iter().for_each(|outbox| outbox.drain());
         }
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         self.rouse();
     }
 

@@ -11,8 +11,8 @@ use crate::sys::eventfd::EventFd;
 /// One of those things.
 #[derive(Debug)]
 pub(super) enum Notice {
-    /// A watched file has changed; noticed at that time by [`crate::sys::clock::monotonic_ms`].
-    Changed { path: PathBuf, at_ms: u64 },
+    /// A watched file has changed, to this version; noticed at that time by [`crate::sys::clock::monotonic_ms`].
+    Changed { path: PathBuf, at_ms: u64, version: String },
     /// The application has worked on a request for too long.
     Overdue(Overdue),
 }

@@ -119,7 +119,8 @@ impl Watched {
             if let Some(settled) = burst.take_if(|burst| burst.settles_at() <= now) {
                 self.lost.extend(self.directories.vanished(&settled.paths));
                 if let Some(path) = self.directories.changed(&settled.paths) {
-                    notices.post(Notice::Changed { path, at_ms: settled.noticed_ms });
+                    let version = version(&path);
+                    notices.post(Notice::Changed { path, at_ms: settled.noticed_ms, version });
                 }
             }
         }
@@ -191,6 +192,12 @@ type Stamp = Option<(u64, u64, i64, i64, u64)>;
 fn stamp(file: &Path) -> Stamp {
     let found = fs::metadata(file).ok()?;
     Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec(), found.size()))
+}
+
+/// A word for what a file is now. Unlike its stamp it differs after a change of permissions, too.
+fn version(file: &Path) -> String {
+    let status_changed = fs::metadata(file).map(|found| (found.ctime(), found.ctime_nsec())).ok();
+    format!("{:?} {status_changed:?}", stamp(file))
 }
 
 /// What is watched, and what it was when last looked at.

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-WAIT_TIMEOUT_S = 30.0
+WAIT_TIMEOUT_S = 120.0
 POLL_INTERVAL_S = 0.01
 
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from apps.gate import log
 from apps.processes import app
 from apps.routes import PLAIN_TEXT
 
@@ -56,6 +57,17 @@ def drip(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[by
     """Sends a piece now and then: in as many seconds as the query says, ten a second."""
     start_response("200 OK", list(PLAIN_TEXT))
     for _ in range(10 * int(environ["QUERY_STRING"])):
+        time.sleep(0.1)
+        yield b"."
+
+
+@app.bare
+def drip_until(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+    """Sends a piece now and then, until the test has made the file that the query names."""
+    log(f"drips until {environ['QUERY_STRING']}")
+    start_response("200 OK", list(PLAIN_TEXT))
+    yield b"."
+    while not Path(environ["QUERY_STRING"]).exists():
         time.sleep(0.1)
         yield b"."
 

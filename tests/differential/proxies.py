@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 90.0
 #: Each is another port.
 START_ATTEMPTS = 5
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
@@ -103,7 +103,7 @@ class Kind:
             deadline = time.monotonic() + START_TIMEOUT_S
             while process.poll() is None and time.monotonic() < deadline:
                 with contextlib.suppress(ConnectionRefusedError):
-                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    socket.create_connection(("127.0.0.1", port), START_TIMEOUT_S).close()
                     return Proxy(port, log, process)
                 time.sleep(0.02)
             process.kill()
@@ -227,7 +227,8 @@ global
     maxconn 512
 defaults
     log global
-    timeout connect 10s
+    timeout connect 60s
+    timeout check 60s
     timeout client 2s
     timeout http-request 2s
     timeout http-keep-alive 2s

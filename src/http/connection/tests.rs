@@ -468,3 +468,18 @@ fn the_header_of_a_proxy_has_the_time_of_a_head() {
     peer.pass(1);
     assert!(matches!(peer.connection.expire(peer.now), Event::Close), "nothing of a request has come");
 }
+
+#[test]
+fn a_connection_stays_open_for_a_moment_of_a_drain_and_anew_when_everything_stood_still() {
+    let now = Instant::now();
+    let until = drain_patience(None, now);
+    assert_eq!(until, now + DRAIN_PATIENCE);
+    assert_eq!(drain_patience(Some(until), now + DRAIN_PATIENCE / 2), until);
+    assert_eq!(
+        drain_patience(Some(until), until + DRAIN_LATENESS_MAX),
+        until,
+        "a busy process is a little late"
+    );
+    let awake = until + 2 * DRAIN_LATENESS_MAX;
+    assert_eq!(drain_patience(Some(until), awake), awake + DRAIN_PATIENCE);
+}

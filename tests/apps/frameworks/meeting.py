@@ -2,7 +2,7 @@
 
 import threading
 
-MEETING_TIMEOUT_S = 20.0
+MEETING_TIMEOUT_S = 120.0
 
 _barriers: dict[int, threading.Barrier] = {}
 _lock = threading.Lock()
