@@ -226,6 +226,7 @@ impl Queue {
         }
         state.find_long(now);
         self.allowed.store(state.concurrency.allowed(), Ordering::Relaxed);
+        self.show(&state);
         self.wake_allowed(state);
     }
 
