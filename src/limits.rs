@@ -268,9 +268,10 @@ pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
 /// A request that takes longer than this may be overtaken by those that wait, on one more thread.
 pub const LONG_REQUEST: Duration = Duration::from_millis(2);
-/// A request that takes longer than this makes it likely that others for the same path will, too. Well above the time
-/// that a quick one may wait for the interpreter.
+/// A request that computes longer than this makes it likely that others for the same path will, too.
 pub const LONG_KIND: Duration = Duration::from_millis(5);
+/// How long a thread works on quick requests before it reads its CPU time once more.
+pub const CPU_READ_AFTER: Duration = Duration::from_micros(500);
 /// Most paths that are remembered to take so long; then they are learned anew.
 pub const LONG_KINDS_MAX: usize = 1024;
 /// How long a thread may hold the interpreter while others want it, where several threads run the application; Python's

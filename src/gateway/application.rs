@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Body, End, Haste, Outcome, Payload, Queue, Request, Taken, date_now};
+use super::{Body, CpuClock, End, Haste, Outcome, Payload, Queue, Request, Taken, date_now};
 use crate::http::{BodyLength, HeadWriter};
 
 /// Why an application could not be loaded.
@@ -22,8 +22,8 @@ pub struct LoadFailure {
 
 /// Who wants to know what an application thread is doing.
 pub trait ThreadWatch: Send {
-    /// The calling thread is the one that is watched.
-    fn begin(&self);
+    /// The calling thread is the one that is watched, by this clock.
+    fn begin(&self) -> CpuClock;
 
     /// The thread has taken `request` and is about to answer it.
     fn busy(&self, request: &Request);
@@ -102,9 +102,8 @@ impl Application for EchoApplication {
         let started = watches.into_iter().map(|watch| {
             let queue = Arc::clone(queue);
             std::thread::spawn(move || {
-                watch.begin();
-                let seat = queue.seat();
-                while let Taken::Request(request, _) = queue.take(&seat) {
+                let mut seat = queue.seat(watch.begin());
+                while let Taken::Request(request, _) = queue.take(&mut seat) {
                     watch.busy(&request);
                     echo(*request, Haste::suited(queue.length(), Duration::ZERO));
                     watch.idle();

@@ -2,12 +2,13 @@
 //!
 //! First come, first served, with one exception. Requests that will probably take long are held back while as many of
 //! their like are being worked on as there are threads that get anywhere, so that the quick ones behind them need not
-//! wait for them, nor fight with many of them over the interpreter. What takes long now, or took long the last times it
-//! was asked for, will take long again; what nobody has asked for yet is a guess ([`QuickShare`]).
+//! wait for them, nor fight with many of them over the interpreter. What computes for long now, or did the last times
+//! it was asked for, will do so again; what nobody has asked for yet is a guess ([`QuickShare`]). A request that lasts
+//! because it waits, for the interpreter or for a database, says nothing of its kind.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::quick_share::QuickShare;
 use crate::http::RequestHead;
@@ -26,13 +27,13 @@ impl Kind {
     }
 }
 
-/// So many requests of a kind have to take long in a row before the kind counts as long: a single one may only have
-/// waited for the interpreter.
+/// So many requests of a kind have to compute for long in a row before the kind counts as long: a single one may be an
+/// exception.
 const LONG_IN_A_ROW: u8 = 2;
 
 /// The place of one application thread.
-#[derive(Debug)]
-pub struct Seat(usize);
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place(usize);
 
 /// See the module's page.
 #[derive(Debug)]
@@ -41,11 +42,13 @@ pub(super) struct Lineup<T> {
     /// Those that will take long and had to let others pass.
     held_back: VecDeque<Waiting<T>>,
     arrivals: u64,
-    /// What the thread of each seat works on.
-    seats: Vec<Option<Work>>,
-    /// How many of them work on something long.
+    /// What the thread of each place works on.
+    works: Vec<Option<Work>>,
+    /// How many of them have worked on it for long.
+    lasting: usize,
+    /// How many of them compute for long.
     long: usize,
-    /// Kinds that took long the last time, and how often in a row.
+    /// Kinds that computed for long the last time, and how often in a row.
     long_kinds: HashMap<Kind, u8>,
     quick_share: QuickShare,
 }
@@ -60,7 +63,12 @@ struct Waiting<T> {
 #[derive(Clone, Copy, Debug)]
 struct Work {
     since: Instant,
+    /// CPU time of the thread then, or a moment before.
+    cpu_before: Duration,
     kind: Kind,
+    /// When to look whether it computes.
+    look_at: Instant,
+    is_lasting: bool,
     is_long: bool,
 }
 
@@ -71,7 +79,8 @@ impl<T> Lineup<T> {
             waiting: VecDeque::new(),
             held_back: VecDeque::new(),
             arrivals: 0,
-            seats: Vec::new(),
+            works: Vec::new(),
+            lasting: 0,
             long: 0,
             long_kinds: HashMap::new(),
             quick_share: QuickShare::default(),
@@ -79,21 +88,21 @@ impl<T> Lineup<T> {
     }
 
     /// A place for one more thread. With a single one there is nothing to choose.
-    pub(super) fn seat(&mut self) -> Seat {
-        self.seats.push(None);
-        Seat(self.seats.len() - 1)
+    pub(super) fn place(&mut self) -> Place {
+        self.works.push(None);
+        Place(self.works.len() - 1)
     }
 
     /// Whether requests can overtake each other, so that kinds matter.
     pub(super) fn has_choice(&self) -> bool {
-        self.seats.len() > 1
+        self.works.len() > 1
     }
 
     fn is_long(&self, kind: Kind) -> bool {
         // Mostly there is none.
         let was = !self.long_kinds.is_empty()
             && self.long_kinds.get(&kind).is_some_and(|times| *times >= LONG_IN_A_ROW);
-        let is = || self.seats.iter().flatten().any(|work| work.is_long && work.kind == kind);
+        let is = || self.works.iter().flatten().any(|work| work.is_long && work.kind == kind);
         was || self.long > 0 && is()
     }
 
@@ -118,15 +127,15 @@ impl<T> Lineup<T> {
         self.waiting.len() + self.held_back.len().min(long_max.saturating_sub(self.long))
     }
 
-    /// Threads whose work is long, if that which waits behind it is probably quick: they are overtaken.
+    /// Threads whose work lasts, if that which waits behind it is probably quick: they are overtaken.
     pub(super) fn overtaken(&self) -> usize {
         let quick_waits = !self.waiting.is_empty() && self.quick_share.is_substantial();
-        if quick_waits { self.long } else { 0 }
+        if quick_waits { self.lasting } else { 0 }
     }
 
-    /// The thread of `seat` takes the next request, which it works on from `now`; at most `long_max` long ones are
-    /// worked on at once.
-    pub(super) fn take(&mut self, seat: &Seat, long_max: usize, now: Instant) -> Option<T> {
+    /// The thread of `place`, which has used `cpu` so far, takes the next request, which it works on from `now`; at
+    /// most `long_max` long ones are worked on at once.
+    pub(super) fn take(&mut self, place: Place, long_max: usize, now: Instant, cpu: Duration) -> Option<T> {
         while let Some(first) = self.first(long_max) {
             let is_long = self.is_long(first.kind);
             if is_long && self.long >= long_max {
@@ -134,8 +143,11 @@ impl<T> Lineup<T> {
                 self.held_back.push_back(first);
                 continue;
             }
-            if let Some(place) = self.seats.get_mut(seat.0) {
-                *place = Some(Work { since: now, kind: first.kind, is_long });
+            if let Some(work) = self.works.get_mut(place.0) {
+                let (kind, is_lasting) = (first.kind, is_long);
+                let look_at = now + LONG_REQUEST;
+                *work = Some(Work { since: now, cpu_before: cpu, kind, look_at, is_lasting, is_long });
+                self.lasting += usize::from(is_lasting);
                 self.long += usize::from(is_long);
             }
             return Some(first.item);
@@ -154,16 +166,17 @@ impl<T> Lineup<T> {
         }
     }
 
-    /// The thread of `seat` is done with what it worked on.
-    pub(super) fn leave(&mut self, seat: &Seat, now: Instant) {
-        let Some(work) = self.seats.get_mut(seat.0).and_then(Option::take) else { return };
-        let taken = now.saturating_duration_since(work.since);
+    /// The thread of `place` is done with what it worked on. `used` tells how much CPU that took, given how much time.
+    pub(super) fn leave(&mut self, place: Place, now: Instant, used: impl FnOnce(Duration) -> Duration) {
+        let Some(work) = self.works.get_mut(place.0).and_then(Option::take) else { return };
+        self.lasting -= usize::from(work.is_lasting);
         self.long -= usize::from(work.is_long);
         if !self.has_choice() {
             return;
         }
-        self.quick_share.note(taken);
-        if taken >= LONG_KIND {
+        let used = used(now.saturating_duration_since(work.since));
+        self.quick_share.note(used);
+        if used >= LONG_KIND {
             self.note_long(work.kind);
         } else if !self.long_kinds.is_empty() {
             self.long_kinds.remove(&work.kind);
@@ -192,13 +205,18 @@ impl<T> Lineup<T> {
         *times = times.saturating_add(1);
     }
 
-    /// Notes which threads have worked on something for long.
-    pub(super) fn find_long(&mut self, now: Instant) {
-        for work in self.seats.iter_mut().flatten() {
-            if !work.is_long && now.saturating_duration_since(work.since) >= LONG_REQUEST {
-                work.is_long = true;
-                self.long += 1;
-            }
+    /// Notes which threads have worked on something for long, and which of them compute. `cpu` tells the CPU time of
+    /// the thread of a place.
+    pub(super) fn find_long(&mut self, now: Instant, cpu: impl Fn(usize) -> Duration) {
+        for (place, work) in self.works.iter_mut().enumerate() {
+            let Some(work) = work.as_mut().filter(|work| !work.is_long && work.look_at <= now) else {
+                continue;
+            };
+            work.look_at = now + LONG_REQUEST;
+            self.lasting += usize::from(!work.is_lasting);
+            work.is_lasting = true;
+            work.is_long = cpu(place).saturating_sub(work.cpu_before) >= LONG_REQUEST;
+            self.long += usize::from(work.is_long);
         }
     }
 
@@ -213,30 +231,35 @@ impl<T> Lineup<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const QUICK: Kind = Kind(1);
     const LONG: Kind = Kind(2);
+    /// What a thread had used before.
+    const CPU: Duration = Duration::from_secs(1);
     const MOMENT: Duration = Duration::from_micros(10);
 
-    /// A lineup of two threads that knows which kind is long.
-    fn lineup(now: Instant) -> (Lineup<u32>, [Seat; 2]) {
-        let mut lineup = Lineup::new();
-        let seats = [lineup.seat(), lineup.seat()];
-        for _ in 0..LONG_IN_A_ROW {
-            lineup.push(0, LONG);
-            assert_eq!(lineup.take(&seats[0], 1, now), Some(0));
-            lineup.leave(&seats[0], now + LONG_KIND);
-        }
-        (lineup, seats)
+    /// All of the time a request took, it computed.
+    fn all(taken: Duration) -> Duration {
+        taken
     }
 
-    fn drain(lineup: &mut Lineup<u32>, seat: &Seat, now: Instant) -> Vec<u32> {
+    /// A lineup of two threads that knows which kind is long.
+    fn lineup(now: Instant) -> (Lineup<u32>, [Place; 2]) {
+        let mut lineup = Lineup::new();
+        let places = [lineup.place(), lineup.place()];
+        for _ in 0..LONG_IN_A_ROW {
+            lineup.push(0, LONG);
+            assert_eq!(lineup.take(places[0], 1, now, CPU), Some(0));
+            lineup.leave(places[0], now + LONG_KIND, all);
+        }
+        (lineup, places)
+    }
+
+    fn drain(lineup: &mut Lineup<u32>, place: Place, now: Instant) -> Vec<u32> {
         std::iter::from_fn(|| {
-            let taken = lineup.take(seat, 1, now);
-            lineup.leave(seat, now + MOMENT);
+            let taken = lineup.take(place, 1, now, CPU);
+            lineup.leave(place, now + MOMENT, all);
             taken
         })
         .collect()
@@ -245,100 +268,118 @@ mod tests {
     #[test]
     fn first_come_is_first_served_while_no_long_one_is_worked_on() {
         let now = Instant::now();
-        let (mut lineup, seats) = lineup(now);
+        let (mut lineup, places) = lineup(now);
         lineup.push(1, QUICK);
         lineup.push(2, LONG);
         lineup.push(3, QUICK);
-        assert_eq!(drain(&mut lineup, &seats[0], now), [1, 2, 3]);
+        assert_eq!(drain(&mut lineup, places[0], now), [1, 2, 3]);
     }
 
     #[test]
     fn quick_ones_overtake_a_long_one_behind_another_that_is_worked_on() {
         let now = Instant::now();
-        let (mut lineup, seats) = lineup(now);
+        let (mut lineup, places) = lineup(now);
         for (item, kind) in [(1, LONG), (2, LONG), (3, QUICK), (4, LONG), (5, QUICK)] {
             lineup.push(item, kind);
         }
-        assert_eq!(lineup.take(&seats[0], 1, now), Some(1));
+        assert_eq!(lineup.take(places[0], 1, now, CPU), Some(1));
         assert_eq!(lineup.takeable(1), 2);
-        assert_eq!(drain(&mut lineup, &seats[1], now), [3, 5]);
+        assert_eq!(drain(&mut lineup, places[1], now), [3, 5]);
         assert_eq!((lineup.len(), lineup.takeable(1), lineup.takeable(2)), (2, 0, 1));
-        lineup.leave(&seats[0], now + LONG_KIND);
-        assert_eq!(lineup.take(&seats[1], 1, now), Some(2));
+        lineup.leave(places[0], now + LONG_KIND, all);
+        assert_eq!(lineup.take(places[1], 1, now, CPU), Some(2));
     }
 
     #[test]
     fn as_many_long_ones_run_as_get_anywhere() {
         let now = Instant::now();
-        let (mut lineup, seats) = lineup(now);
+        let (mut lineup, places) = lineup(now);
         lineup.push(1, LONG);
         lineup.push(2, LONG);
-        assert_eq!(lineup.take(&seats[0], 2, now), Some(1));
-        assert_eq!(lineup.take(&seats[1], 2, now), Some(2));
+        assert_eq!(lineup.take(places[0], 2, now, CPU), Some(1));
+        assert_eq!(lineup.take(places[1], 2, now, CPU), Some(2));
     }
 
     #[test]
     fn what_turns_out_to_be_quick_is_not_held_back_any_more() {
         let now = Instant::now();
-        let (mut lineup, seats) = lineup(now);
+        let (mut lineup, places) = lineup(now);
         lineup.push(1, LONG);
-        assert_eq!(drain(&mut lineup, &seats[0], now), [1]);
+        assert_eq!(drain(&mut lineup, places[0], now), [1]);
         lineup.push(2, LONG);
         lineup.push(3, LONG);
-        assert_eq!(lineup.take(&seats[0], 1, now), Some(2));
-        assert_eq!(lineup.take(&seats[1], 1, now), Some(3));
+        assert_eq!(lineup.take(places[0], 1, now, CPU), Some(2));
+        assert_eq!(lineup.take(places[1], 1, now, CPU), Some(3));
     }
 
     #[test]
     fn another_of_what_takes_long_now_is_held_back_until_that_has_ended() {
         let now = Instant::now();
         let mut lineup = Lineup::new();
-        let seats = [lineup.seat(), lineup.seat()];
+        let places = [lineup.place(), lineup.place()];
         for (item, kind) in [(1, LONG), (2, LONG), (3, QUICK)] {
             lineup.push(item, kind);
         }
-        assert_eq!(lineup.take(&seats[0], 1, now), Some(1));
-        lineup.find_long(now + LONG_REQUEST);
-        assert_eq!(lineup.take(&seats[1], 1, now), Some(3));
+        assert_eq!(lineup.take(places[0], 1, now, CPU), Some(1));
+        lineup.find_long(now + LONG_REQUEST, |_| CPU + LONG_REQUEST);
+        assert_eq!(lineup.take(places[1], 1, now, CPU), Some(3));
         lineup.push(4, LONG);
         lineup.push(5, QUICK);
         assert_eq!(lineup.takeable(1), 1);
         // It was not so long after all.
-        lineup.leave(&seats[0], now + LONG_REQUEST);
+        lineup.leave(places[0], now + LONG_REQUEST, all);
         assert_eq!(lineup.takeable(1), 3);
-        assert_eq!(drain(&mut lineup, &seats[0], now), [2, 4, 5]);
+        assert_eq!(drain(&mut lineup, places[0], now), [2, 4, 5]);
+    }
+
+    #[test]
+    fn one_that_waits_for_long_is_overtaken_but_says_nothing_of_its_kind() {
+        let now = Instant::now();
+        let (mut lineup, places) = lineup(now);
+        for item in 0..=LONG_IN_A_ROW.into() {
+            lineup.push(item, QUICK);
+            assert_eq!(lineup.take(places[0], 1, now, CPU), Some(item));
+            lineup.push(10, QUICK);
+            lineup.find_long(now + LONG_KIND, |_| CPU + MOMENT);
+            assert_eq!((lineup.overtaken(), lineup.takeable(0)), (1, 1), "another thread may take the next");
+            assert_eq!(lineup.take(places[1], 0, now, CPU), Some(10));
+            lineup.leave(places[1], now, all);
+            lineup.leave(places[0], now + LONG_KIND, |_| MOMENT);
+        }
+        assert!(!lineup.is_long(QUICK));
+        assert_eq!((lineup.lasting, lineup.long), (0, 0));
     }
 
     #[test]
     fn one_that_took_long_once_is_not_held_back() {
         let now = Instant::now();
-        let (mut lineup, seats) = lineup(now);
+        let (mut lineup, places) = lineup(now);
         for taken in [LONG_KIND, MOMENT, LONG_KIND] {
             lineup.push(0, QUICK);
-            lineup.take(&seats[0], 1, now);
-            lineup.leave(&seats[0], now + taken);
+            lineup.take(places[0], 1, now, CPU);
+            lineup.leave(places[0], now + taken, all);
         }
         lineup.push(1, LONG);
         lineup.push(2, QUICK);
-        assert_eq!(lineup.take(&seats[0], 1, now), Some(1));
-        assert_eq!(lineup.take(&seats[1], 1, now), Some(2));
+        assert_eq!(lineup.take(places[0], 1, now, CPU), Some(1));
+        assert_eq!(lineup.take(places[1], 1, now, CPU), Some(2));
     }
 
     #[test]
     fn one_that_arrived_before_its_kind_was_known_is_held_back_when_its_turn_comes() {
         let now = Instant::now();
         let mut lineup = Lineup::new();
-        let seats = [lineup.seat(), lineup.seat()];
+        let places = [lineup.place(), lineup.place()];
         for item in 0..=3 {
             lineup.push(item, LONG);
         }
         lineup.push(4, QUICK);
         for item in 0..=1 {
-            assert_eq!(lineup.take(&seats[0], 1, now), Some(item));
-            lineup.leave(&seats[0], now + LONG_KIND);
+            assert_eq!(lineup.take(places[0], 1, now, CPU), Some(item));
+            lineup.leave(places[0], now + LONG_KIND, all);
         }
-        assert_eq!(lineup.take(&seats[0], 1, now), Some(2));
-        assert_eq!(lineup.take(&seats[1], 1, now), Some(4));
+        assert_eq!(lineup.take(places[0], 1, now, CPU), Some(2));
+        assert_eq!(lineup.take(places[1], 1, now, CPU), Some(4));
         assert_eq!(lineup.remove(|item| *item == 3), Some(3));
         assert_eq!(lineup.len(), 0);
     }
@@ -346,18 +387,18 @@ mod tests {
     #[test]
     fn only_a_thread_that_works_long_is_overtaken_and_only_by_what_is_probably_quick() {
         let now = Instant::now();
-        let (mut lineup, seats) = lineup(now);
+        let (mut lineup, places) = lineup(now);
         for item in 0..50 {
             lineup.push(item, QUICK);
         }
-        drain(&mut lineup, &seats[0], now);
+        drain(&mut lineup, places[0], now);
         lineup.push(1, Kind(3));
         lineup.push(2, QUICK);
-        assert_eq!(lineup.take(&seats[0], 1, now), Some(1));
+        assert_eq!(lineup.take(places[0], 1, now, CPU), Some(1));
         assert_eq!(lineup.overtaken(), 0);
-        lineup.find_long(now + LONG_REQUEST);
+        lineup.find_long(now + LONG_REQUEST, |_| CPU + LONG_REQUEST);
         assert_eq!(lineup.overtaken(), 1);
-        assert_eq!(lineup.take(&seats[1], 1, now), Some(2));
+        assert_eq!(lineup.take(places[1], 1, now, CPU), Some(2));
         assert_eq!(lineup.overtaken(), 0, "nothing waits");
     }
 
@@ -365,11 +406,11 @@ mod tests {
     fn the_kinds_that_are_remembered_are_bounded() {
         let now = Instant::now();
         let mut lineup = Lineup::new();
-        let seats = [lineup.seat(), lineup.seat()];
+        let places = [lineup.place(), lineup.place()];
         for kind in 0..3 * LONG_KINDS_MAX as u64 {
             lineup.push(0, Kind(kind));
-            lineup.take(&seats[0], 1, now);
-            lineup.leave(&seats[0], now + LONG_KIND);
+            lineup.take(places[0], 1, now, CPU);
+            lineup.leave(places[0], now + LONG_KIND, all);
         }
         assert!(lineup.long_kinds.len() <= LONG_KINDS_MAX);
     }
@@ -378,15 +419,15 @@ mod tests {
     fn a_single_thread_takes_everything_in_order() {
         let now = Instant::now();
         let mut lineup = Lineup::new();
-        let seat = lineup.seat();
+        let place = lineup.place();
         for _ in 0..=LONG_IN_A_ROW {
             lineup.push(0, LONG);
-            lineup.take(&seat, 1, now);
-            lineup.leave(&seat, now + LONG_KIND);
+            lineup.take(place, 1, now, CPU);
+            lineup.leave(place, now + LONG_KIND, all);
         }
         for (item, kind) in [(1, LONG), (2, QUICK), (3, LONG)] {
             lineup.push(item, kind);
         }
-        assert_eq!(drain(&mut lineup, &seat, now), [1, 2, 3]);
+        assert_eq!(drain(&mut lineup, place, now), [1, 2, 3]);
     }
 }

@@ -13,15 +13,16 @@ mod quick_share;
 mod quota;
 mod reply;
 mod request;
+mod seat;
 mod upload;
 
 pub use application::{Application, EchoApplication, LoadFailure, ThreadWatch};
 pub use concurrency::Usage;
 pub use date::date_now;
-pub use lineup::Seat;
 pub use outbox::{End, Haste, Lent, Message, Outbox, Outcome, Payload};
 pub use queue::{Queue, Taken};
 pub use quota::{Quota, Share};
 pub use reply::{Exchange, Line, Reply, Work};
 pub use request::{Body, ConnectionFacts, Request};
+pub use seat::{CpuClock, Seat};
 pub use upload::{Upload, UploadReader};

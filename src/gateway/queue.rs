@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::concurrency::Concurrency;
-use super::lineup::{Kind, Lineup, Seat};
-use super::{Exchange, Outbox, Request, Usage};
+use super::lineup::{Kind, Lineup};
+use super::{CpuClock, Exchange, Outbox, Request, Seat, Usage};
 use crate::limits::{QUEUE_FEW_MAX, QUEUE_FEW_MIN};
 
 /// What an application thread gets from the queue.
@@ -53,9 +53,10 @@ impl std::fmt::Debug for Queue {
     }
 }
 
-#[derive(Debug)]
 struct State {
     lineup: Lineup<Box<Request>>,
+    /// The clock of each place's thread.
+    clocks: Vec<CpuClock>,
     /// Threads that wait for a request, the one with the warmest cache last.
     parked: Vec<Thread>,
     concurrency: Concurrency,
@@ -70,6 +71,11 @@ impl State {
         self.concurrency.allowed() + self.lineup.overtaken()
     }
 
+    fn find_long(&mut self, now: Instant) {
+        let clocks = &self.clocks;
+        self.lineup.find_long(now, |place| clocks.get(place).map_or(Duration::ZERO, |clock| clock()));
+    }
+
     /// How many requests could be taken now. As many long ones are worked on as get anywhere.
     fn takeable(&self) -> usize {
         self.lineup.takeable(self.concurrency.allowed())
@@ -82,6 +88,7 @@ impl Queue {
         Self {
             state: Mutex::new(State {
                 lineup: Lineup::new(),
+                clocks: Vec::new(),
                 parked: Vec::new(),
                 concurrency: Concurrency::new(threads),
                 refused_some: false,
@@ -98,9 +105,11 @@ impl Queue {
         }
     }
 
-    /// A place for one more application thread.
-    pub fn seat(&self) -> Seat {
-        self.lock().lineup.seat()
+    /// A place for one more application thread, whose CPU time `clock` tells.
+    pub fn seat(&self, clock: CpuClock) -> Seat {
+        let mut state = self.lock();
+        state.clocks.push(Arc::clone(&clock));
+        Seat::new(state.lineup.place(), clock)
     }
 
     /// Has `bell` rung whenever requests have come, and when the queue closes, for an application that takes them by
@@ -155,7 +164,7 @@ impl Queue {
             state.lineup.push(request, kind);
         }
         state.refused_some |= !batch.is_empty();
-        state.lineup.find_long(now);
+        state.find_long(now);
         self.show(&state);
         self.wake_allowed(state);
         if let Some(bell) = self.bell.get() {
@@ -215,20 +224,21 @@ impl Queue {
         if let Some(usage) = usage {
             state.concurrency.learn(usage, now);
         }
-        state.lineup.find_long(now);
+        state.find_long(now);
         self.allowed.store(state.concurrency.allowed(), Ordering::Relaxed);
+        self.show(&state);
         self.wake_allowed(state);
     }
 
     /// Application thread: the next request, without waiting.
-    pub fn try_take(&self, seat: &Seat) -> Taken {
+    pub fn try_take(&self, seat: &mut Seat) -> Taken {
         let now = Instant::now();
         self.take_from(&mut self.lock(), seat, now)
     }
 
     /// Application thread: the next request, waiting for it. Tells the executors of finished responses first.
     /// Never call it attached to the interpreter.
-    pub fn take(&self, seat: &Seat) -> Taken {
+    pub fn take(&self, seat: &mut Seat) -> Taken {
         for outbox in &self.outboxes {
             outbox.announce();
         }
@@ -255,14 +265,14 @@ impl Queue {
         }
     }
 
-    fn take_from(&self, state: &mut State, seat: &Seat, now: Instant) -> Taken {
-        state.lineup.leave(seat, now);
+    fn take_from(&self, state: &mut State, seat: &mut Seat, now: Instant) -> Taken {
+        state.lineup.leave(seat.place(), now, |taken| seat.used(taken));
         let is_surplus = self.running(state) > state.allowed() && !state.closed;
         if is_surplus && state.lineup.len() > 0 {
             return Taken::Nothing;
         }
         let long_max = if state.closed { self.threads } else { state.concurrency.allowed() };
-        let Some(request) = state.lineup.take(seat, long_max, now) else {
+        let Some(request) = state.lineup.take(seat.place(), long_max, now, seat.cpu()) else {
             return if state.closed { Taken::Closed } else { Taken::Nothing };
         };
         self.wake_overtaker(state);

@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use pyo3::exceptions::PyException;
 use pyo3::intern;
@@ -104,12 +105,13 @@ impl Green {
     pub(super) fn serve(self: &Arc<Self>, py: Python<'_>, service: &Service) -> PyResult<()> {
         let Some(hub) = self.hub.get().map(|hub| hub.bind(py)) else { return Ok(()) };
         let mut environs = service.template.environs(py);
-        let seat = service.queue.seat();
+        // All green threads are one thread: nothing can be overtaken, so nobody asks for its time.
+        let mut seat = service.queue.seat(Arc::new(|| Duration::ZERO));
         loop {
             for event in self.bell.answer() {
                 event.call_method0(py, intern!(py, "set"))?;
             }
-            let turn = self.begin_requests(py, service, &mut environs, &seat);
+            let turn = self.begin_requests(py, service, &mut environs, &mut seat);
             let is_over = matches!(turn, Turn::Closed) && self.running.load(Ordering::SeqCst) == 0;
             if is_over || self.is_abandoned.load(Ordering::SeqCst) {
                 return Ok(());
@@ -137,7 +139,7 @@ impl Green {
         py: Python<'py>,
         service: &Service,
         environs: &mut Environs<'py>,
-        seat: &Seat,
+        seat: &mut Seat,
     ) -> Turn {
         for _ in 0..GREEN_REQUESTS_PER_TURN_MAX {
             if self.running.load(Ordering::SeqCst) >= self.requests_max {

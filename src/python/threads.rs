@@ -36,13 +36,12 @@ impl AppThread {
     fn serve(&self, py: Python<'_>) {
         let callable = self.callable.bind(py);
         let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        watch.begin();
+        let mut seat = self.queue.seat(watch.begin());
         let mut environs = self.template.environs(py);
-        let seat = self.queue.seat();
         loop {
-            let mut taken = self.queue.try_take(&seat);
+            let mut taken = self.queue.try_take(&mut seat);
             if matches!(taken, Taken::Nothing) {
-                taken = py.detach(|| self.queue.take(&seat));
+                taken = py.detach(|| self.queue.take(&mut seat));
             }
             let Taken::Request(request, taken_at) = taken else { return };
             watch.busy(&request);

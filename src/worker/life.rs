@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::accept::accept;
 use super::control::{Control, Pulse};
@@ -18,10 +19,11 @@ use super::spill::Storage;
 use super::watch::Watch as FileWatch;
 use crate::birth::{Birth, Newborn};
 use crate::config::Config;
-use crate::gateway::{Application, LoadFailure, Outbox, Queue, Request, ThreadWatch};
+use crate::gateway::{Application, CpuClock, LoadFailure, Outbox, Queue, Request, ThreadWatch};
 use crate::limits::JOIN_PATIENCE;
 use crate::reactor::{Executor, Wake, WakeHandle};
 use crate::scoreboard::{Scoreboard, ThreadScore};
+use crate::sys::cpu_time::ThreadClock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::{affinity, clock, open_files, process};
 
@@ -262,9 +264,14 @@ struct Watch {
 }
 
 impl ThreadWatch for Watch {
-    fn begin(&self) {
+    fn begin(&self) -> CpuClock {
         // Python names its threads for the operating system only since 3.14.
         process::name_this_thread(&format!("app-{}", self.index));
+        match ThreadClock::of_this_thread() {
+            Ok(clock) => Arc::new(move || clock.read()),
+            // Then no request seems to compute for long.
+            Err(_) => Arc::new(|| Duration::ZERO),
+        }
     }
 
     fn busy(&self, request: &Request) {

@@ -1,0 +1,92 @@
+//! An application thread's place at the queue, and what it spends on each request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lineup::Place;
+use crate::limits::{CPU_READ_AFTER, LONG_REQUEST};
+
+/// Tells the CPU time that one thread has used, to any thread.
+pub type CpuClock = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// The place of one application thread, which keeps it to itself.
+pub struct Seat {
+    place: Place,
+    clock: CpuClock,
+    /// What the clock has shown: it takes a system call, so it is not read for every request.
+    read: Duration,
+    /// How long the requests since then have taken.
+    worked: Duration,
+}
+
+impl std::fmt::Debug for Seat {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Seat").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Seat {
+    /// `place`, for the thread whose clock that is.
+    pub(super) fn new(place: Place, clock: CpuClock) -> Self {
+        Self { place, read: clock(), clock, worked: Duration::ZERO }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The thread's CPU time now, or a moment ago.
+    pub(super) fn cpu(&mut self) -> Duration {
+        if self.worked >= CPU_READ_AFTER {
+            self.read();
+        }
+        self.read
+    }
+
+    /// How much CPU, or a little less than this, a request used that has `taken` so long.
+    pub(super) fn used(&mut self, taken: Duration) -> Duration {
+        if taken < LONG_REQUEST {
+            self.worked += taken;
+            return taken;
+        }
+        let before = self.read;
+        self.read();
+        self.read.saturating_sub(before)
+    }
+
+    fn read(&mut self) {
+        self.read = (self.clock)();
+        self.worked = Duration::ZERO;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::gateway::lineup::Lineup;
+
+    #[test]
+    fn the_clock_is_read_for_long_requests_and_now_and_then() {
+        let (reads, millis) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let clock: CpuClock = {
+            let (reads, millis) = (Arc::clone(&reads), Arc::clone(&millis));
+            Arc::new(move || {
+                reads.fetch_add(1, Ordering::Relaxed);
+                Duration::from_millis(millis.load(Ordering::Relaxed))
+            })
+        };
+        let mut seat = Seat::new(Lineup::<()>::new().place(), clock);
+        for _ in 0..4 {
+            assert_eq!(seat.cpu(), Duration::ZERO);
+            assert_eq!(seat.used(CPU_READ_AFTER / 4), CPU_READ_AFTER / 4);
+        }
+        assert_eq!(reads.load(Ordering::Relaxed), 1);
+        millis.store(3, Ordering::Relaxed);
+        assert_eq!(seat.cpu(), Duration::from_millis(3));
+        millis.store(4, Ordering::Relaxed);
+        assert_eq!(seat.used(Duration::from_millis(20)), Duration::from_millis(1), "it waited for the rest");
+        assert_eq!(reads.load(Ordering::Relaxed), 3);
+    }
+}
