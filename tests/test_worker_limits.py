@@ -18,8 +18,8 @@ from wire import HOST, message
 
 REPLACING = r"replacing a worker.*{}"
 #: For requests and workers that must not be taken for those that hang: longer than a machine stands still.
-REQUEST_TIMEOUT_S = 6
-STUCK_TIMEOUT_S = 8
+REQUEST_TIMEOUT_S = 5
+STUCK_TIMEOUT_S = 6
 
 
 def start(server_factory: ServerFactory, *arguments: str) -> Server:
