@@ -54,7 +54,8 @@ pub fn project(settable: &[Settable]) -> Result<Option<Layer>, ConfigError> {
 pub fn answer(json: &[u8], factory: &str, settable: &[Settable]) -> Result<Layer, ConfigError> {
     let mut table: Table = serde_json::from_slice(json).map_err(|error| {
         let hint = "a config factory returns a dict of strings, numbers, lists and booleans";
-        ConfigError::new(factory, format!("its answer cannot be read: {error}"), hint)
+        let fault = format!("its answer cannot be read: {}", sources::printable(&error.to_string()));
+        ConfigError::new(factory, fault, hint)
     })?;
     let origin = table.remove("origin").and_then(|origin| origin.as_str().map(str::to_owned));
     table.retain(|key, _| find(key, settable).is_some());
@@ -74,7 +75,8 @@ fn parse(name: &str, text: &str) -> Result<Table, ConfigError> {
     text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
-        let fault = format!("line {line}: {}", error.message().lines().collect::<Vec<_>>().join(", "));
+        let message = error.message().lines().collect::<Vec<_>>().join(", ");
+        let fault = format!("line {line}: {}", sources::printable(&message));
         ConfigError::new(
             name.escape_debug().to_string(),
             fault,

@@ -99,6 +99,19 @@ pub(super) fn key(flag: &str) -> &str {
     flag.trim_start_matches('-')
 }
 
+/// A library's complaint, which may quote what it complains of, with nothing in it that a terminal obeys.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_debug());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// The one of `names` that somebody who wrote `word` may have meant.
 pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();

@@ -1,14 +1,12 @@
 """A thousand slow clients of each kind beside normal load: `make soak` prints what they cost the others.
 
-The load is wrk's. It is measured in short rounds, without the slow clients, with them, without and so on, and
-each round with them is compared with its neighbours without, since a machine is not as fast now as a minute
-ago. Server and clients have CPUs of their own where there are two. So what the clients cost their own CPU is
-not taken for what they cost the server, whose CPU for each normal request is printed beside.
+The load is wrk's. Two servers share a CPU, and each has the same normal load at the same time; in each round
+the slow clients come to the other one of them. What the machine does meanwhile happens to both, and what the
+slow clients cost their own CPU, that of all clients, too. So the two differ by what they cost the server.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import resource
@@ -18,6 +16,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,13 +28,11 @@ from wire import HOST, message
 
 CLIENTS = int(os.environ.get("SOAK_SLOW_CLIENTS", "1000"))
 LOAD_S = int(os.environ.get("SOAK_LOAD_S", "3"))
-ROUNDS = int(os.environ.get("SOAK_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("SOAK_ROUNDS", "6"))
 #: Of those for which the application makes gigabytes first.
 READER_ROUNDS = min(ROUNDS, 2)
 MADE_TIMEOUT_S = 300.0
 SETTLE_S = 2.0
-#: The gigabyte that slow readers had in the kernel goes back to a virtual machine's host, which steals time.
-REST_S = 6.0
 THROUGHPUT_PART_MIN = 0.95
 LATENCY_FACTOR_MAX = 1.5
 MIB = 1024 * 1024
@@ -185,76 +182,80 @@ def _descriptors() -> None:
 
 
 @pytest.fixture
-def server(server_factory: ServerFactory) -> Iterator[Server]:
-    """On a CPU of its own, if there are two."""
+def twins(server_factory: ServerFactory) -> Iterator[tuple[Server, Server]]:
+    """On one CPU, and all clients on the others, if there are any."""
     cpus = os.sched_getaffinity(0)
     alone = {min(cpus)} if len(cpus) > 1 else cpus
     os.sched_setaffinity(0, alone)
-    server = server_factory("apps.bulk:app", "-s1", "-t2", "-l/dev/null", *PATIENCE)
+    options = ["-s1", "-t2", "-l/dev/null", *PATIENCE]
+    servers = server_factory("apps.bulk:app", *options), server_factory("apps.bulk:app", *options)
     os.sched_setaffinity(0, cpus - alone or cpus)
-    yield server
+    yield servers
     os.sched_setaffinity(0, cpus)
 
 
 @dataclass
-class Beside:
-    """A round with slow clients."""
+class Round:
+    """What normal clients had of the server with the slow ones to what they had of the one without."""
 
-    load: Load
-    idle_cpu_part: float
-    """CPU of the worker for the slow clients alone, while nobody else asks for anything."""
+    throughput: float
+    latency: float
+    cpu: float
+    without: Load
+    alone_cpu_part: float
+    """CPU of the worker for the slow clients, while nobody else asks for anything."""
     grown_mib: float
     lost: int
-    client_cpu_part: float
-    """CPU of the slow clients themselves, which the normal ones may miss."""
 
 
-def beside(server: Server, kind: str) -> Beside:
-    base_mib, made = memory_mib(server), server.stderr_text().count("generated ")
-    with Crowd(server, kind) as crowd:
+def compare(plain: Server, beset: Server, kind: str) -> Round:
+    base_mib, made = memory_mib(beset), beset.stderr_text().count("generated ")
+    with Crowd(beset, kind) as crowd:
         # What they ask for is made first, which is the application's work and not what slowness costs.
         if "reader" in kind:
             made += CLIENTS
-            assert eventually(lambda: server.stderr_text().count("generated ") >= made, MADE_TIMEOUT_S)
+            assert eventually(lambda: beset.stderr_text().count("generated ") >= made, MADE_TIMEOUT_S)
         time.sleep(SETTLE_S)
-        cpu_s, since = worker_cpu_s(server), time.monotonic()
+        cpu_s, since = worker_cpu_s(beset), time.monotonic()
         time.sleep(SETTLE_S)
-        idle_cpu_part = (worker_cpu_s(server) - cpu_s) / (time.monotonic() - since)
-        cpu_s, since = time.process_time(), time.monotonic()
-        loaded = load(server)
-        client_cpu_part = (time.process_time() - cpu_s) / (time.monotonic() - since)
-        return Beside(loaded, idle_cpu_part, memory_mib(server) - base_mib, crowd.lost, client_cpu_part)
+        alone_cpu_part = (worker_cpu_s(beset) - cpu_s) / (time.monotonic() - since)
+        without, beside = load_both(plain, beset)
+        return Round(
+            beside.requests_per_s / without.requests_per_s,
+            beside.p99_ms / without.p99_ms,
+            beside.cpu_us / without.cpu_us,
+            without,
+            alone_cpu_part,
+            memory_mib(beset) - base_mib,
+            crowd.lost,
+        )
+
+
+def load_both(plain: Server, beset: Server) -> tuple[Load, Load]:
+    with ThreadPoolExecutor(2) as pool:
+        without, beside = pool.map(load, (plain, beset))
+    return without, beside
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_slow_clients_cost_others_next_to_nothing(server: Server, kind: str) -> None:
-    load(server)
-    without, rounds = [load(server)], []
-    for _ in range(READER_ROUNDS if "reader" in kind else ROUNDS):
-        rounds.append(beside(server, kind))
-        time.sleep(REST_S)
-        without.append(load(server))
+def test_slow_clients_cost_others_next_to_nothing(twins: tuple[Server, Server], kind: str) -> None:
+    load_both(*twins)
+    rounds = []
+    for index in range(READER_ROUNDS if "reader" in kind else ROUNDS):
+        plain, beset = twins if index % 2 == 0 else twins[::-1]
+        rounds.append(compare(plain, beset, kind))
+        time.sleep(1)
 
-    def ratio(what: Callable[[Load], float]) -> float:
-        means = [(what(before) + what(after)) / 2 for before, after in itertools.pairwise(without)]
-        return statistics.median(what(round_.load) / mean for round_, mean in zip(rounds, means, strict=True))
+    def usual(what: Callable[[Round], float]) -> float:
+        return statistics.median(what(round_) for round_ in rounds)
 
-    def usual(what: Callable[[Load], float]) -> float:
-        return statistics.median(what(load) for load in without)
-
-    def part(what: Callable[[Beside], float]) -> float:
-        return 100 * statistics.median(what(round_) for round_ in rounds)
-
-    throughput = ratio(lambda load: load.requests_per_s)
-    latency = ratio(lambda load: load.p99_ms)
+    throughput, latency = usual(lambda it: it.throughput), usual(lambda it: it.latency)
     print(
-        f"{kind}: {throughput:.3f} of {usual(lambda load: load.requests_per_s):.0f} requests/s, "
-        f"p99 {latency:.2f} of {usual(lambda load: load.p99_ms):.2f} ms, "
-        f"CPU a request {ratio(lambda load: load.cpu_us):.3f} of {usual(lambda load: load.cpu_us):.1f} us; "
-        f"alone they take {part(lambda round_: round_.idle_cpu_part):.1f} % of the server's CPU, "
-        f"and {part(lambda round_: round_.client_cpu_part):.1f} % of their own; "
-        f"{max(round_.grown_mib for round_ in rounds):.1f} MiB more, "
-        f"{sum(round_.lost for round_ in rounds)} cut off"
+        f"{kind}: {throughput:.3f} of {usual(lambda it: it.without.requests_per_s):.0f} requests/s, "
+        f"p99 {latency:.2f} of {usual(lambda it: it.without.p99_ms):.2f} ms, "
+        f"CPU a request {usual(lambda it: it.cpu):.3f} of {usual(lambda it: it.without.cpu_us):.1f} us; "
+        f"alone they take {100 * usual(lambda it: it.alone_cpu_part):.1f} % of a CPU; "
+        f"{max(it.grown_mib for it in rounds):.1f} MiB more, {sum(it.lost for it in rounds)} cut off"
     )
     assert throughput >= THROUGHPUT_PART_MIN
     assert latency <= LATENCY_FACTOR_MAX

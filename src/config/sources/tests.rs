@@ -163,6 +163,18 @@ fn a_factory_sets_options_and_keeps_its_own_keys() {
 }
 
 #[test]
+fn a_key_given_twice_is_shown_without_its_control_characters() {
+    let refused = [
+        file::answer(b"{\"a\x7f\\n\": 1, \"a\x7f\\n\": 2}", "a.factory", &SETTABLE).map(|_| ()),
+        from_file("spawning.toml", "\"a\\u007f\\n\" = 1\n\"a\\u007f\\n\" = 2").map(|_| ()),
+    ];
+    for error in refused.map(Result::unwrap_err) {
+        let text = error.to_string();
+        assert!(text.lines().count() == 2 && !text.contains('\x7f'), "{text:?}");
+    }
+}
+
+#[test]
 fn a_fault_is_told_in_the_words_of_its_source() {
     let error = || ConfigError::new("--body-timeout", "x", "choose one, for example --body-timeout 30");
     for (source, flag, hint) in [
