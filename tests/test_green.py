@@ -212,7 +212,7 @@ def test_an_overdue_request_is_answered_504_with_its_own_stack(
 
 
 def test_a_hub_that_never_turns_is_replaced(server_factory: ServerFactory, library: str) -> None:
-    server = start(server_factory, library, "--stuck-timeout=5", "--deadman-timeout=1")
+    server = start(server_factory, library, "--stuck-timeout=3", "--deadman-timeout=1")
     (stuck,) = workers(server, 1)
     with asked(server, "/spin"):
         server.wait_for_log(r"replacing a worker.*\(--stuck-timeout\)", TIMEOUT_S)

@@ -245,7 +245,7 @@ def test_keepalive_timeout(server_factory: ServerFactory) -> None:
 def test_keepalive_timeout_does_not_run_while_the_application_works(
     server_factory: ServerFactory, tmp_path: Path
 ) -> None:
-    server = server_factory("apps.calls:app", "-s1", "-t4", "--keepalive-timeout=3", "--header-timeout=3")
+    server = server_factory("apps.calls:app", "-s1", "-t4", "--keepalive-timeout=1", "--header-timeout=1")
     gate = tmp_path / "gate"
     with server.connect() as busy, busy.makefile("rb") as stream, server.connect() as idle:
         busy.sendall(message(f"GET /held?{gate} HTTP/1.1", HOST, CLOSE))

@@ -53,15 +53,20 @@ def accepting(server: Server) -> list[int]:
     return [process for process in server.processes() if process != server.pid and executors(process)]
 
 
-def listening(server: Server) -> list[int]:
-    """The workers of `server` that hold its listening socket: one that drains lets go of it."""
+def listener(server: Server) -> str:
+    """The listening socket of `server`, as the descriptors of its processes lead to it."""
     _, port = server.address
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    sockets = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
+    (inode,) = [row[9] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")]
+    return f"socket:[{inode}]"
+
+
+def listening(server: Server, socket_of_all: str) -> list[int]:
+    """The workers of `server` that hold its listening socket: one that drains lets go of it."""
     found = []
     for process in set(server.processes()) - {server.pid}:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if set(open_files(process)) & sockets:
+            if socket_of_all in open_files(process):
                 found.append(process)
     return found
 
@@ -79,10 +84,11 @@ def held_request(server: Server, gate: Path, still_accepting: int = 0) -> Iterat
     with server.connect() as connection, connection.makefile("rb") as stream:
         connection.sendall(message(f"GET /held?{gate} HTTP/1.1", HOST))
         server.wait_for_log(f"held {gate}")
+        its_socket = listener(server)
 
         def release() -> bytes:
             # Whoever works on it has to know that it drains before it can say so.
-            assert eventually(lambda: len(listening(server)) == still_accepting), listening(server)
+            assert eventually(lambda: len(listening(server, its_socket)) == still_accepting)
             gate.touch()
             response = read_response(stream)
             assert response.status == 200

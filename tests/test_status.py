@@ -311,7 +311,7 @@ def test_why_a_reload_failed_is_shown(
 ) -> None:
     versions.write(tmp_path, "v1")
     # Long enough for the first version to load on a machine that stands still for seconds.
-    options = ["-s2", "--status-port=0", f"--start-timeout={10 if why == 'start-timeout' else 60}"]
+    options = ["-s2", "--status-port=0", f"--start-timeout={8 if why == 'start-timeout' else 60}"]
     server = server_factory(versions.APP, *options, cwd=tmp_path, environment=versions.ENVIRONMENT)
     found = serving(server)
     assert found.json()["last_reload"] is None
