@@ -72,6 +72,9 @@ pub trait Application: Send + Sync {
     /// Returns once code of the application could run on the calling thread, which is at once unless it is stuck.
     fn probe(&self) {}
 
+    /// Lets go of what other threads are done with but cannot let go of by themselves. Called every second or so.
+    fn tidy(&self) {}
+
     /// Waits until all threads have ended, at most `patience`; returns whether they have.
     fn join(&self, patience: Duration) -> bool;
 }

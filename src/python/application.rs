@@ -15,6 +15,7 @@ use pyo3::types::PyDict;
 use super::environ::Template;
 use super::errors::describe;
 use super::green::{Green, Service};
+use super::respond;
 use super::threads::AppThread;
 use crate::config::{Config, FactoryOptions};
 use crate::gateway::{Application, LoadFailure, Queue, ThreadWatch};
@@ -239,6 +240,12 @@ impl Application for PythonApplication {
         match &self.green {
             Some(green) => green.probe(),
             None => Python::attach(|_| {}),
+        }
+    }
+
+    fn tidy(&self) {
+        if respond::have_lent_bytes_returned() {
+            Python::attach(|_| {});
         }
     }
 

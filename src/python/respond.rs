@@ -1,6 +1,7 @@
 //! From a request to its finished response: calls the application and sends what it returns (PEP 3333).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use pyo3::exceptions::PyAssertionError;
@@ -217,20 +218,35 @@ impl<'py> Exchange<'_, 'py> {
     }
 }
 
-/// The bytes of a Python object, without the interpreter, which hears that they are not needed any more when it is
-/// attached to next.
+/// Set when bytes came back on a thread without the interpreter: they are freed when a thread attaches to it next.
+static RETURNED: AtomicBool = AtomicBool::new(false);
+
+/// Whether bytes that were lent have come back since the last call, and perhaps wait for a thread to attach.
+pub(super) fn have_lent_bytes_returned() -> bool {
+    RETURNED.swap(false, Ordering::SeqCst)
+}
+
+/// The bytes of a Python object, without the interpreter.
 struct HeldBytes {
     bytes: &'static [u8],
-    _owner: Py<PyBytes>,
+    /// Taken when this is dropped.
+    owner: Option<Py<PyBytes>>,
 }
 
 impl HeldBytes {
     fn new(owner: &Bound<'_, PyBytes>) -> Self {
         let bytes = owner.as_bytes();
-        // SAFETY: a bytes object neither changes nor moves, and `_owner` keeps it alive as long as this exists; nobody
+        // SAFETY: a bytes object neither changes nor moves, and `owner` keeps it alive as long as this exists; nobody
         // gets at `bytes` but by a borrow of this.
         let bytes = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
-        Self { bytes, _owner: owner.clone().unbind() }
+        Self { bytes, owner: Some(owner.clone().unbind()) }
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        drop(self.owner.take());
+        RETURNED.store(true, Ordering::SeqCst);
     }
 }
 

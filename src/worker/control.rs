@@ -171,6 +171,7 @@ impl Control {
 
     fn show_life(&self, life: &Life) {
         self.pulse.beat();
+        self.application.tidy();
         if self.config.reload.dev && life.phase() < Phase::Draining {
             self.watch_new_files();
         }
