@@ -43,7 +43,7 @@ impl Seat {
         self.read
     }
 
-    /// How much CPU, or a little less than this, a request used that has `taken` so long.
+    /// How much CPU at most a request used that has `taken` so long: quick ones since the last reading are counted in.
     pub(super) fn used(&mut self, taken: Duration) -> Duration {
         if taken < LONG_REQUEST {
             self.worked += taken;

@@ -144,7 +144,7 @@ impl Stream {
     /// The kernel's, when the connection is broken.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let sent = socket::send(self.fd.as_fd(), bytes);
-        sent.map(Some).or_else(|error| would_block(error, || self.registration.clear_writable()))
+        self.written(sent)
     }
 
     /// As [`Stream::try_write`], from two buffers in one call.
@@ -153,7 +153,7 @@ impl Stream {
     /// As [`Stream::try_write`].
     pub fn try_write_both(&self, first: &[u8], second: &[u8]) -> io::Result<Option<usize>> {
         let sent = socket::send_vectored(self.fd.as_fd(), &[IoSlice::new(first), IoSlice::new(second)]);
-        sent.map(Some).or_else(|error| would_block(error, || self.registration.clear_writable()))
+        self.written(sent)
     }
 
     /// As [`Stream::try_write`], for our last words: if the send buffer takes them all, the peer is told so by the same
@@ -166,7 +166,7 @@ impl Stream {
         if sent.as_ref().is_ok_and(|sent| *sent == bytes.len()) {
             self.shut_down_write();
         }
-        sent.map(Some).or_else(|error| would_block(error, || self.registration.clear_writable()))
+        self.written(sent)
     }
 
     /// Writes up to `count` bytes of `file` from `offset`, which it advances; `Some(0)` is the file's end.
@@ -180,6 +180,10 @@ impl Stream {
         count: usize,
     ) -> io::Result<Option<usize>> {
         let sent = socket::send_file(self.fd.as_fd(), file, offset, count);
+        self.written(sent)
+    }
+
+    fn written(&self, sent: io::Result<usize>) -> io::Result<Option<usize>> {
         sent.map(Some).or_else(|error| would_block(error, || self.registration.clear_writable()))
     }
 
