@@ -221,8 +221,10 @@ def nginx_stream_from(source: str) -> Callable[[Path, int, str], list[str]]:
 
 # === HAProxy ===
 
+#: With one thread: where two want to log at once, HAProxy waits a moment only and then drops a line.
 HAPROXY = """
 global
+    nbthread 1
     log stdout format raw local0
     maxconn 512
 defaults
