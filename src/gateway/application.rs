@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Body, CpuClock, End, Haste, Outcome, Payload, Queue, Request, Taken, date_now};
+use super::{Body, End, Haste, Outcome, Payload, Queue, Request, Taken, ThreadStat, date_now};
 use crate::http::{BodyLength, HeadWriter};
 
 /// Why an application could not be loaded.
@@ -22,8 +22,8 @@ pub struct LoadFailure {
 
 /// Who wants to know what an application thread is doing.
 pub trait ThreadWatch: Send {
-    /// The calling thread is the one that is watched, by this clock.
-    fn begin(&self) -> CpuClock;
+    /// The calling thread is the one that is watched; returns what others may ask about it.
+    fn begin(&self) -> Arc<dyn ThreadStat>;
 
     /// The thread has taken `request` and is about to answer it.
     fn busy(&self, request: &Request);

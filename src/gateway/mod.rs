@@ -24,5 +24,5 @@ pub use queue::{Queue, Taken};
 pub use quota::{Quota, Share};
 pub use reply::{Exchange, Line, Reply, Work};
 pub use request::{Body, ConnectionFacts, Request};
-pub use seat::{CpuClock, Seat};
+pub use seat::{Seat, ThreadStat};
 pub use upload::{Upload, UploadReader};

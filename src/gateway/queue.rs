@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::concurrency::Concurrency;
 use super::lineup::{Kind, Lineup};
-use super::{CpuClock, Exchange, Outbox, Request, Seat, Usage};
+use super::{Exchange, Outbox, Request, Seat, ThreadStat, Usage};
 use crate::limits::{QUEUE_FEW_MAX, QUEUE_FEW_MIN};
 
 /// What an application thread gets from the queue.
@@ -55,8 +55,8 @@ impl std::fmt::Debug for Queue {
 
 struct State {
     lineup: Lineup<Box<Request>>,
-    /// The clock of each place's thread.
-    clocks: Vec<CpuClock>,
+    /// Of each place's thread.
+    stats: Vec<Arc<dyn ThreadStat>>,
     /// Threads that wait for a request, the one with the warmest cache last.
     parked: Vec<Thread>,
     concurrency: Concurrency,
@@ -72,8 +72,8 @@ impl State {
     }
 
     fn find_long(&mut self, now: Instant) {
-        let clocks = &self.clocks;
-        self.lineup.find_long(now, |place| clocks.get(place).map_or(Duration::ZERO, |clock| clock()));
+        let stats = &self.stats;
+        self.lineup.find_long(now, |place| stats.get(place).map_or(Duration::ZERO, |stat| stat.cpu()));
     }
 
     /// How many requests could be taken now. As many long ones are worked on as get anywhere.
@@ -88,7 +88,7 @@ impl Queue {
         Self {
             state: Mutex::new(State {
                 lineup: Lineup::new(),
-                clocks: Vec::new(),
+                stats: Vec::new(),
                 parked: Vec::new(),
                 concurrency: Concurrency::new(threads),
                 refused_some: false,
@@ -105,11 +105,11 @@ impl Queue {
         }
     }
 
-    /// A place for one more application thread, whose CPU time `clock` tells.
-    pub fn seat(&self, clock: CpuClock) -> Seat {
+    /// A place for one more application thread, which `stat` is about.
+    pub fn seat(&self, stat: Arc<dyn ThreadStat>) -> Seat {
         let mut state = self.lock();
-        state.clocks.push(Arc::clone(&clock));
-        Seat::new(state.lineup.place(), clock)
+        state.stats.push(Arc::clone(&stat));
+        Seat::new(state.lineup.place(), stat)
     }
 
     /// Has `bell` rung whenever requests have come, and when the queue closes, for an application that takes them by
@@ -127,6 +127,17 @@ impl Queue {
     /// Whether the number of threads that run deserves a look, every half millisecond or so: see [`Queue::balance`].
     pub fn wants_balance(&self) -> bool {
         self.threads > 1 && self.length() > 0
+    }
+
+    /// Whether an application thread could go on if only it were given a core, so that one more, if there is one, would
+    /// only take turns with it.
+    pub fn lacks_cores(&self) -> bool {
+        if self.allowed.load(Ordering::Relaxed) >= self.threads {
+            return false;
+        }
+        // It takes microseconds each, and application threads want the lock.
+        let stats = self.lock().stats.clone();
+        stats.iter().any(|stat| stat.is_runnable())
     }
 
     /// So many waiting requests keep the threads busy while an executor wakes up.

@@ -6,14 +6,31 @@ use std::time::Duration;
 use super::lineup::Place;
 use crate::limits::{CPU_READ_AFTER, LONG_REQUEST};
 
-/// Tells the CPU time that one thread has used, to any thread.
-pub type CpuClock = Arc<dyn Fn() -> Duration + Send + Sync>;
+/// What the operating system tells of one thread, to any thread.
+pub trait ThreadStat: Send + Sync {
+    /// The CPU time it has used.
+    fn cpu(&self) -> Duration;
+
+    /// Whether it runs, or would if it were given a core.
+    fn is_runnable(&self) -> bool;
+}
+
+/// Of a thread that nobody asks about.
+impl ThreadStat for () {
+    fn cpu(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn is_runnable(&self) -> bool {
+        false
+    }
+}
 
 /// The place of one application thread, which keeps it to itself.
 pub struct Seat {
     place: Place,
-    clock: CpuClock,
-    /// What the clock has shown: it takes a system call, so it is not read for every request.
+    stat: Arc<dyn ThreadStat>,
+    /// The CPU time it has told: that takes a system call, so it is not asked for every request.
     read: Duration,
     /// How long the requests since then have taken.
     worked: Duration,
@@ -26,9 +43,9 @@ impl std::fmt::Debug for Seat {
 }
 
 impl Seat {
-    /// `place`, for the thread whose clock that is.
-    pub(super) fn new(place: Place, clock: CpuClock) -> Self {
-        Self { place, read: clock(), clock, worked: Duration::ZERO }
+    /// `place`, for the thread that `stat` is about.
+    pub(super) fn new(place: Place, stat: Arc<dyn ThreadStat>) -> Self {
+        Self { place, read: stat.cpu(), stat, worked: Duration::ZERO }
     }
 
     pub(super) fn place(&self) -> Place {
@@ -55,7 +72,7 @@ impl Seat {
     }
 
     fn read(&mut self) {
-        self.read = (self.clock)();
+        self.read = self.stat.cpu();
         self.worked = Duration::ZERO;
     }
 }
@@ -67,17 +84,28 @@ mod tests {
     use super::*;
     use crate::gateway::lineup::Lineup;
 
+    #[derive(Default)]
+    struct Clock {
+        reads: AtomicU64,
+        millis: AtomicU64,
+    }
+
+    impl ThreadStat for Clock {
+        fn cpu(&self) -> Duration {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            Duration::from_millis(self.millis.load(Ordering::Relaxed))
+        }
+
+        fn is_runnable(&self) -> bool {
+            false
+        }
+    }
+
     #[test]
     fn the_clock_is_read_for_long_requests_and_now_and_then() {
-        let (reads, millis) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let clock: CpuClock = {
-            let (reads, millis) = (Arc::clone(&reads), Arc::clone(&millis));
-            Arc::new(move || {
-                reads.fetch_add(1, Ordering::Relaxed);
-                Duration::from_millis(millis.load(Ordering::Relaxed))
-            })
-        };
-        let mut seat = Seat::new(Lineup::<()>::new().place(), clock);
+        let clock = Arc::new(Clock::default());
+        let mut seat = Seat::new(Lineup::<()>::new().place(), Arc::<Clock>::clone(&clock));
+        let (reads, millis) = (&clock.reads, &clock.millis);
         for _ in 0..4 {
             assert_eq!(seat.cpu(), Duration::ZERO);
             assert_eq!(seat.used(CPU_READ_AFTER / 4), CPU_READ_AFTER / 4);

@@ -10,7 +10,6 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use pyo3::exceptions::PyException;
 use pyo3::intern;
@@ -106,7 +105,7 @@ impl Green {
         let Some(hub) = self.hub.get().map(|hub| hub.bind(py)) else { return Ok(()) };
         let mut environs = service.template.environs(py);
         // All green threads are one thread: nothing can be overtaken, so nobody asks for its time.
-        let mut seat = service.queue.seat(Arc::new(|| Duration::ZERO));
+        let mut seat = service.queue.seat(Arc::new(()));
         loop {
             for event in self.bell.answer() {
                 event.call_method0(py, intern!(py, "set"))?;

@@ -23,5 +23,6 @@ pub mod shared_memory;
 pub mod signals;
 pub mod socket;
 pub mod standard_streams;
+pub mod thread;
 pub mod unix_listener;
 pub mod wait;

@@ -359,7 +359,11 @@ impl Desk {
         }
         let this = Reading { at: now, process: cpu_time::process(), executor: cpu_time::thread() };
         self.reading.set(Some(this));
-        let usage = last.and_then(|last| this.usage_since(last));
+        let usage = last.and_then(|last| this.usage_since(last)).map(|usage| match usage {
+            // Others had the cores: no reason to have more threads want them.
+            Usage::Idle if self.queue.lacks_cores() => Usage::Partial,
+            usage => usage,
+        });
         self.balance_pause.set(match usage {
             // All is well as it is. Whatever changes that is noticed a little later, and looking costs less.
             Some(Usage::Full) => (self.balance_pause.get() * 2).min(BALANCE_PAUSE_MAX),

@@ -19,12 +19,12 @@ use super::spill::Storage;
 use super::watch::Watch as FileWatch;
 use crate::birth::{Birth, Newborn};
 use crate::config::Config;
-use crate::gateway::{Application, CpuClock, LoadFailure, Outbox, Queue, Request, ThreadWatch};
+use crate::gateway::{Application, LoadFailure, Outbox, Queue, Request, ThreadStat, ThreadWatch};
 use crate::limits::JOIN_PATIENCE;
 use crate::reactor::{Executor, Wake, WakeHandle};
 use crate::scoreboard::{Scoreboard, ThreadScore};
-use crate::sys::cpu_time::ThreadClock;
 use crate::sys::eventfd::EventFd;
+use crate::sys::thread::{ThreadClock, ThreadState};
 use crate::sys::{affinity, clock, open_files, process};
 
 /// The exit status of a worker that its supervisor gave no place to (`EX_SOFTWARE` of sysexits.h).
@@ -264,14 +264,13 @@ struct Watch {
 }
 
 impl ThreadWatch for Watch {
-    fn begin(&self) -> CpuClock {
+    fn begin(&self) -> Arc<dyn ThreadStat> {
         // Python names its threads for the operating system only since 3.14.
         process::name_this_thread(&format!("app-{}", self.index));
-        match ThreadClock::of_this_thread() {
-            Ok(clock) => Arc::new(move || clock.read()),
-            // Then no request seems to compute for long.
-            Err(_) => Arc::new(|| Duration::ZERO),
-        }
+        Arc::new(Stat {
+            clock: ThreadClock::of_this_thread().ok(),
+            state: ThreadState::of_this_thread().ok(),
+        })
     }
 
     fn busy(&self, request: &Request) {
@@ -285,6 +284,23 @@ impl ThreadWatch for Watch {
 
     fn idle(&self) {
         self.score.idle();
+    }
+}
+
+/// What the system tells of an application thread. Where it does not, no request seems to compute for long, and no
+/// thread to lack a core.
+struct Stat {
+    clock: Option<ThreadClock>,
+    state: Option<ThreadState>,
+}
+
+impl ThreadStat for Stat {
+    fn cpu(&self) -> Duration {
+        self.clock.map_or(Duration::ZERO, ThreadClock::read)
+    }
+
+    fn is_runnable(&self) -> bool {
+        self.state.as_ref().is_some_and(ThreadState::is_runnable)
     }
 }
 
