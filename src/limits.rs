@@ -175,6 +175,9 @@ pub const BALANCE_PAUSE_MAX: Duration = Duration::from_millis(2);
 pub const ACCEPT_YIELD: Duration = Duration::from_micros(100);
 /// How often in a row it does so.
 pub const ACCEPT_YIELDS_MAX: u32 = 5;
+/// If as many connections as are open lasted no longer and have ended in the last one or two such windows, they come
+/// and go so fast that processes with requests waiting need not share them out evenly.
+pub const TURNOVER_WINDOW: Duration = Duration::from_millis(100);
 /// Connections accepted in one turn of an executor.
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// How long accepting pauses when the process has no descriptor left.

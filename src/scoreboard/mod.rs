@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub use histogram::{BUCKETS, Histogram, bucket_of, bucket_upper_us};
 pub use layout::{Dimensions, State};
-pub use reader::{ExecutorSnapshot, Snapshot, ThreadSnapshot, WorkerSnapshot};
+pub use reader::{ExecutorSnapshot, Others, Snapshot, ThreadSnapshot, WorkerSnapshot};
 pub use reload_record::LastReload;
 pub use supervisor::{Stage, SupervisorScore, SupervisorSnapshot};
 pub use text::cut_in_the_middle;

@@ -85,17 +85,32 @@ pub struct ThreadSnapshot {
     pub request: Option<String>,
 }
 
+/// Which of the other workers are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// Whoever accepts.
+    All,
+    /// Those of them where no request waits.
+    Idle,
+}
+
 impl Scoreboard {
-    /// The live connections of the least loaded worker that accepts, the one in `seat` left out; `None` when no other
-    /// accepts.
-    pub fn connections_least_loaded_other(&self, seat: usize) -> Option<u64> {
+    /// The live connections of the least loaded worker of these `others` that accepts, the one in `seat` left out;
+    /// `None` when there is none.
+    pub fn connections_least_loaded_other(&self, seat: usize, others: Others) -> Option<u64> {
         let states = self.memory.words().get(..self.layout.dimensions().seats)?;
         let accepting = State::Accepting.to_word();
-        let others = states.iter().enumerate().filter(|(other, state)| {
+        let accepting = states.iter().enumerate().filter(|(other, state)| {
             // The plain word, not `State`: this runs before every accept over every seat.
             state.load(Relaxed) == accepting && *other != seat
         });
-        others.map(|(other, _)| self.connections(other)).min()
+        let meant = accepting.filter(|(other, _)| others == Others::All || !self.has_queue(*other));
+        meant.map(|(other, _)| self.connections(other)).min()
+    }
+
+    /// Whether requests wait for an application thread there.
+    fn has_queue(&self, seat: usize) -> bool {
+        self.layout.process(seat).is_some_and(|offset| self.word(offset + process::QUEUE_DEPTH) > 0)
     }
 
     /// The live connections of all executors of one seat.

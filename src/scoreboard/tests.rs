@@ -100,14 +100,20 @@ fn a_request_too_long_for_its_words_keeps_its_beginning() {
 #[test]
 fn the_least_loaded_other_is_one_that_accepts() {
     let scoreboard = scoreboard();
-    assert_eq!(scoreboard.connections_least_loaded_other(0), None);
+    assert_eq!(scoreboard.connections_least_loaded_other(0, Others::All), None);
     accepting(&scoreboard, 0, 1);
-    assert_eq!(scoreboard.connections_least_loaded_other(0), None, "a worker does not wait for itself");
+    assert_eq!(
+        scoreboard.connections_least_loaded_other(0, Others::All),
+        None,
+        "a worker does not wait for itself"
+    );
     accepting(&scoreboard, 1, 5);
     accepting(&scoreboard, 2, 3);
-    assert_eq!(scoreboard.connections_least_loaded_other(0), Some(3));
+    assert_eq!(scoreboard.connections_least_loaded_other(0, Others::All), Some(3));
+    scoreboard.process(2).unwrap().set_queue_depth(1);
+    assert_eq!(scoreboard.connections_least_loaded_other(0, Others::Idle), Some(5));
     scoreboard.process(2).unwrap().set_state(State::Draining);
-    assert_eq!(scoreboard.connections_least_loaded_other(0), Some(5));
+    assert_eq!(scoreboard.connections_least_loaded_other(0, Others::All), Some(5));
 }
 
 #[test]
@@ -203,7 +209,7 @@ proptest! {
             worker.executors.iter().for_each(|executor| { executor.latency.quantile_us(999); });
         }
         serde_json::to_string(&snapshot).unwrap();
-        let _ = scoreboard.connections_least_loaded_other(seat);
+        let _ = scoreboard.connections_least_loaded_other(seat, Others::Idle);
         if let Some(executor) = scoreboard.executor(seat, 0) {
             executor.connection_opened();
             executor.request_finished(u16::MAX, u64::MAX, u64::MAX, u64::MAX);

@@ -72,7 +72,7 @@ async fn readable(desk: &Desk, listener: &Listener) -> bool {
 /// was woken as well, accepts first.
 async fn let_others_go_first(desk: &Desk) {
     for _ in 0..ACCEPT_YIELDS_MAX {
-        if !desk.load.is_ahead_of_siblings() {
+        if !desk.is_ahead_of_siblings() {
             return;
         }
         desk.reactor.sleep_until(std::time::Instant::now() + ACCEPT_YIELD).await;

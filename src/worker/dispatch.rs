@@ -16,6 +16,7 @@ use super::life::{Life, Phase};
 use super::notices::Notices;
 use super::places::Places;
 use super::spill::Storage;
+use super::turnover::Turnover;
 use super::unread::{Ticket, Unread};
 use crate::config::Config;
 use crate::gateway::{Exchange, Message, Outbox, Queue, Request, Usage};
@@ -24,7 +25,7 @@ use crate::limits::{
     SWEEP_PAUSE,
 };
 use crate::reactor::{Reactor, Registration, Turn};
-use crate::scoreboard::{ExecutorScore, ProcessScore, Scoreboard};
+use crate::scoreboard::{ExecutorScore, Others, ProcessScore, Scoreboard};
 use crate::sys::{clock, cpu_time};
 
 /// What the desk knows of one connection.
@@ -33,6 +34,7 @@ pub(super) struct Entry {
     pub(super) registration: Rc<Registration>,
     inbox: RefCell<VecDeque<Message>>,
     pub(super) deadline: Cell<Option<Instant>>,
+    admitted_at: Instant,
 }
 
 impl Entry {
@@ -74,6 +76,7 @@ pub(super) struct Desk {
     next_sweep: Cell<Option<Instant>>,
     reading: Cell<Option<Reading>>,
     unread: Unread,
+    turnover: Turnover,
     /// How soon after a reading the next is due.
     balance_pause: Cell<Duration>,
     /// When responses that wait for company are sent at the latest.
@@ -115,9 +118,9 @@ impl Load {
         self.process.queue_timed_out();
     }
 
-    /// Whether this process holds more connections than the least loaded of the others that accept.
-    pub(super) fn is_ahead_of_siblings(&self) -> bool {
-        let other = self.scoreboard.connections_least_loaded_other(self.seat);
+    /// Whether this process holds more connections than the least loaded of those others.
+    fn is_ahead_of(&self, others: Others) -> bool {
+        let other = self.scoreboard.connections_least_loaded_other(self.seat, others);
         other.is_some_and(|least| self.scoreboard.connections(self.seat) > least)
     }
 }
@@ -159,6 +162,7 @@ impl Desk {
             next_sweep: Cell::new(None),
             reading: Cell::new(None),
             unread: Unread::default(),
+            turnover: Turnover::default(),
             balance_pause: Cell::new(BALANCE_PAUSE_MIN),
             next_look: Cell::new(None),
             parts_arrive: Cell::new(false),
@@ -180,9 +184,17 @@ impl Desk {
         self.entries.borrow().vacant_key()
     }
 
+    /// Whether a sibling should rather accept the next connection. Where they come and go quickly that matters only if
+    /// the sibling has nothing to do: everybody else would wake up for nothing, and get in the way of those who work.
+    pub(super) fn is_ahead_of_siblings(&self) -> bool {
+        let are_fleeting = self.turnover.outnumbers(self.connections(), self.reactor.now());
+        self.load.is_ahead_of(if are_fleeting { Others::Idle } else { Others::All })
+    }
+
     /// Takes a connection in, under [`Desk::vacant_key`].
     pub(super) fn admit(&self, registration: Rc<Registration>) -> Rc<Entry> {
-        let entry = Rc::new(Entry { registration, inbox: RefCell::default(), deadline: Cell::new(None) });
+        let (inbox, deadline) = (RefCell::default(), Cell::new(None));
+        let entry = Rc::new(Entry { registration, inbox, deadline, admitted_at: self.reactor.now() });
         self.entries.borrow_mut().insert(Rc::clone(&entry));
         self.load.score.connection_opened();
         entry
@@ -190,7 +202,9 @@ impl Desk {
 
     /// Forgets a connection.
     pub(super) fn dismiss(&self, key: usize) {
-        self.entries.borrow_mut().try_remove(key);
+        if let Some(entry) = self.entries.borrow_mut().try_remove(key) {
+            self.turnover.count(entry.admitted_at, self.reactor.now());
+        }
         self.load.score.connection_closed();
         if self.places.is_full() {
             self.wake_listeners();
@@ -365,9 +379,9 @@ impl Desk {
             usage => usage,
         });
         self.balance_pause.set(match usage {
+            Some(Usage::Idle) => BALANCE_PAUSE_MIN,
             // All is well as it is. Whatever changes that is noticed a little later, and looking costs less.
-            Some(Usage::Full) => (self.balance_pause.get() * 2).min(BALANCE_PAUSE_MAX),
-            Some(_) => BALANCE_PAUSE_MIN,
+            Some(Usage::Partial | Usage::Full) => (self.balance_pause.get() * 2).min(BALANCE_PAUSE_MAX),
             None => self.balance_pause.get(),
         });
         self.queue.balance(usage, now);

@@ -15,6 +15,7 @@ mod peer;
 mod places;
 mod seldom;
 mod spill;
+mod turnover;
 mod unread;
 mod watch;
 

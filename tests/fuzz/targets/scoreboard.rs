@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use spawning::scoreboard::{Dimensions, Histogram, LastReload, Scoreboard, State};
+use spawning::scoreboard::{Dimensions, Histogram, LastReload, Others, Scoreboard, State};
 
 const DIMENSIONS: Dimensions = Dimensions { seats: 2, executors: 2, threads: 2 };
 
@@ -66,7 +66,8 @@ fn read(scoreboard: &Scoreboard) {
         latency.quantile_us(per_mille);
     }
     for seat in 0..=DIMENSIONS.seats {
-        scoreboard.connections_least_loaded_other(seat);
+        scoreboard.connections_least_loaded_other(seat, Others::All);
+        scoreboard.connections_least_loaded_other(seat, Others::Idle);
         scoreboard.connections(seat);
     }
 }
