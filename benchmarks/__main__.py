@@ -186,7 +186,9 @@ def make_plan(options: argparse.Namespace, servers: Sequence[Server]) -> Plan:
     few = options.what in {"suite", "threads"}
     rounds, seconds, deadline_s = options.rounds or (SUITE_ROUNDS if few else 5), options.seconds or 3, None
     if options.what == "suite":
-        runs = rounds * sum(len(servers) + (ceiling and workload.has_ceiling) for workload in workloads)
+        runs = rounds * sum(
+            len(servers) + (ceiling and bool(workload.ceiling_threads)) for workload in workloads
+        )
         seconds = options.seconds or seconds_that_fit(options.minutes * 60, runs)
         deadline_s = time.monotonic() + options.minutes * 60
     server_cores, load_cores = share_cores(options)

@@ -40,7 +40,7 @@ class Plan:
 
     def contestants(self, workload: Workload) -> list[Server | None]:
         """Return who runs `workload`; `None` stands for the bare loop."""
-        ceiling: list[Server | None] = [None] if self.ceiling and workload.has_ceiling else []
+        ceiling: list[Server | None] = [None] if self.ceiling and workload.ceiling_threads else []
         return [*self.servers, *ceiling]
 
     def cores(self, workload: Workload) -> tuple[Sequence[int], Sequence[int]]:
@@ -106,10 +106,11 @@ def measure(plan: Plan, on_run: Callable[[int, int, str, float], None]) -> Itera
 
 def measure_ceiling(plan: Plan, number: int, workload: Workload) -> Run:
     """Call the workload's application in a loop on the core that servers get."""
-    load = workload.loads[0]
+    load, threads = workload.loads[0], workload.ceiling_threads
     request = ("--method", load.method, "--path", load.path, "--body-bytes", load.body_bytes)
-    loop = program("python", "-m", "benchmarks.bare_loop", workload.app, *request, "--seconds", plan.seconds)
-    run = Run(number, workload.name, CEILING, 1, 1, command=on_cores(plan.server_cores[:1], loop))
+    extent = ("--threads", threads, "--seconds", plan.seconds)
+    loop = program("python", "-m", "benchmarks.bare_loop", workload.app, *request, *extent)
+    run = Run(number, workload.name, CEILING, 1, threads, command=on_cores(plan.server_cores[:1], loop))
     try:
         result = json.loads(run_together([run.command], plan.seconds)[0])
     except LoadError as error:
@@ -117,8 +118,8 @@ def measure_ceiling(plan: Plan, number: int, workload: Workload) -> Run:
         return run
     run.outcomes[load.label] = Outcome(result["requests"], result["seconds"], None, None, None, {})
     run.cpu_us_per_request = result["cpu_seconds"] * 1e6 / result["requests"]
-    # The loop never waits: while it had no CPU, somebody else had it.
-    run.foreign_share = max(0.0, 1 - result["cpu_seconds"] / result["seconds"])
+    # One thread never waits: while it had no CPU, somebody else had it.
+    run.foreign_share = max(0.0, 1 - result["cpu_seconds"] / result["seconds"]) if threads == 1 else 0.0
     return run
 
 

@@ -43,8 +43,9 @@ class Workload:
     """Whether server and load generator share all the cores of this machine, as on a box of its own."""
     idle_connections: int = 0
     """Keep-alive connections that stay open meanwhile, after one request each."""
-    has_ceiling: bool = False
-    """Whether the bare loop says something: the application's own work on one thread is what bounds it."""
+    ceiling_threads: int = 0
+    """Threads of the bare loop: one where the application's own work is the bound, as many as the server's
+    where it waits; none where the loop says nothing."""
 
 
 WORKLOADS = (
@@ -53,7 +54,7 @@ WORKLOADS = (
         "five bytes from a bare application",
         HELLO,
         (Load("/", 64, response_bytes=5),),
-        has_ceiling=True,
+        ceiling_threads=1,
     ),
     Workload("hello-one", "the same, over one connection", HELLO, (Load("/", 1, response_bytes=5),)),
     Workload(
@@ -78,7 +79,7 @@ WORKLOADS = (
         (Load("/", 64, tool="ab", response_bytes=5),),
     ),
     Workload(
-        "django", "Django, plain view", DJANGO, (Load("/plain", 64, response_bytes=5),), has_ceiling=True
+        "django", "Django, plain view", DJANGO, (Load("/plain", 64, response_bytes=5),), ceiling_threads=1
     ),
     Workload(
         "django-two",
@@ -98,8 +99,8 @@ WORKLOADS = (
         processes=2,
         shares_cores=True,
     ),
-    Workload("template", "Django, template page", DJANGO, (Load("/template", 64),), has_ceiling=True),
-    Workload("orm", "Django, 20 rows from sqlite by the ORM", DJANGO, (Load("/orm", 64),), has_ceiling=True),
+    Workload("template", "Django, template page", DJANGO, (Load("/template", 64),), ceiling_threads=1),
+    Workload("orm", "Django, 20 rows from sqlite by the ORM", DJANGO, (Load("/orm", 64),), ceiling_threads=1),
     Workload(
         "post-1k",
         "POST, 1 KiB echoed",
@@ -120,8 +121,15 @@ WORKLOADS = (
         (Load("/chunks", 64, response_bytes=100 * KIB),),
     ),
     Workload("file-10m", "wsgi.file_wrapper, 10 MiB", SHAPES, (Load("/file", 8, response_bytes=10 * MIB),)),
-    Workload("busy-1ms", "1 ms of pure Python", SHAPES, (Load("/busy-1ms", 64),), has_ceiling=True),
-    Workload("asleep-10ms", "10 ms off the GIL", SHAPES, (Load("/asleep-10ms", 64),), threads=16),
+    Workload("busy-1ms", "1 ms of pure Python", SHAPES, (Load("/busy-1ms", 64),), ceiling_threads=1),
+    Workload(
+        "asleep-10ms",
+        "10 ms off the GIL",
+        SHAPES,
+        (Load("/asleep-10ms", 64),),
+        threads=16,
+        ceiling_threads=16,
+    ),
     Workload(
         "asleep-four",
         "the same, over four connections",

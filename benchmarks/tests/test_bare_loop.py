@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 from wsgiref.validate import validator
@@ -9,7 +10,7 @@ from wsgiref.validate import validator
 import pytest
 
 from ..apps import hello, shapes
-from ..bare_loop import Loop
+from ..bare_loop import Loop, run_together
 from ..workloads import HELLO, SHAPES, WORKLOADS, Load
 
 if TYPE_CHECKING:
@@ -60,6 +61,22 @@ def test_every_call_gets_an_environ_and_an_input_of_its_own() -> None:
     loop.call()
     loop.call()
     assert bodies == [b"body", b"body"]
+
+
+def test_threads_call_the_application_together() -> None:
+    """As a server's would: what waits in one does not hold up the others."""
+    met, everybody = set(), threading.Barrier(3)
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        if threading.get_ident() not in met:
+            met.add(threading.get_ident())
+            everybody.wait(timeout=60)
+        return [b"x"]
+
+    result = run_together([Loop(app, "GET", "/", b"") for _ in range(3)], 0.02)
+    assert len(met) == 3
+    assert result["bytes"] == result["requests"] >= 3
 
 
 @pytest.mark.parametrize(
