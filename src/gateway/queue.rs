@@ -328,3 +328,32 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread that would run if it were given a core.
+    struct Runnable;
+
+    impl ThreadStat for Runnable {
+        fn cpu(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn is_runnable(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_thread_that_could_go_on_tells_of_a_lack_of_cores_while_more_could_run() {
+        let queue = Queue::new(8, 2, Vec::new());
+        let _blocked = queue.seat(Arc::new(()));
+        assert!(!queue.lacks_cores());
+        let _runnable = queue.seat(Arc::new(Runnable));
+        assert!(queue.lacks_cores());
+        queue.balance(Some(Usage::Idle), Instant::now());
+        assert!(!queue.lacks_cores(), "all threads may run already: nobody asks");
+    }
+}
