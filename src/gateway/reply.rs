@@ -32,6 +32,9 @@ pub struct Work {
 pub trait Line: Send + Sync {
     /// Sends what the socket takes without waiting, and returns how many bytes that was; 0 also when it is broken.
     fn send(&self, bytes: &[u8]) -> usize;
+
+    /// The same for the last words: if the socket takes them all, the peer is told that nothing more will come.
+    fn send_last(&self, bytes: &[u8]) -> usize;
 }
 
 /// What an executor and an application thread share about one connection. At most one request of it is with the
@@ -296,11 +299,14 @@ impl Reply {
             payload = Payload::Memory(Vec::new());
             end.outcome = Outcome::Broken;
         }
-        let keep_alive = end.outcome == Outcome::KeepAlive;
+        let is_complete = end.outcome != Outcome::Broken;
         let nothing_unsent = self.exchange.unsent_bytes.load(Ordering::SeqCst) == 0;
         let payload = match payload {
-            Payload::Memory(mut bytes) if haste == Haste::Now && keep_alive && nothing_unsent => {
-                let sent = self.send_directly(&bytes);
+            Payload::Memory(mut bytes) if haste == Haste::Now && is_complete && nothing_unsent => {
+                let sent = match end.outcome {
+                    Outcome::KeepAlive => self.send_directly(&bytes),
+                    Outcome::Close | Outcome::Broken => self.exchange.line.send_last(&bytes),
+                };
                 bytes.drain(..sent);
                 Payload::Memory(bytes)
             }
@@ -312,7 +318,7 @@ impl Reply {
         end.is_sent = all_sent;
         let ended_at = end.ended_at;
         let message = self.message(payload, Some(Box::new(end)));
-        self.deliver(message, haste, all_sent && keep_alive, ended_at);
+        self.deliver(message, haste, all_sent && is_complete, ended_at);
     }
 
     fn deliver(&self, message: Message, haste: Haste, quiet: bool, now: Instant) {

@@ -162,10 +162,7 @@ impl Stream {
     /// # Errors
     /// As [`Stream::try_write`].
     pub fn try_write_last(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        let sent = socket::send_held_back(self.fd.as_fd(), bytes);
-        if sent.as_ref().is_ok_and(|sent| *sent == bytes.len()) {
-            self.shut_down_write();
-        }
+        let sent = send_last(self.fd.as_fd(), bytes);
         self.written(sent)
     }
 
@@ -198,6 +195,15 @@ impl Stream {
     }
 }
 
+/// See [`Stream::try_write_last`].
+fn send_last(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let sent = socket::send_held_back(socket, bytes)?;
+    if sent == bytes.len() {
+        socket::shut_down_write(socket);
+    }
+    Ok(sent)
+}
+
 fn would_block(error: io::Error, clear: impl FnOnce()) -> io::Result<Option<usize>> {
     if error.kind() == io::ErrorKind::WouldBlock {
         clear();
@@ -223,5 +229,10 @@ impl Sender {
     /// which the executor will find.
     pub fn send(&self, bytes: &[u8]) -> usize {
         socket::send(self.0.as_fd(), bytes).unwrap_or(0)
+    }
+
+    /// As [`Sender::send`], for our last words: see [`Stream::try_write_last`].
+    pub fn send_last(&self, bytes: &[u8]) -> usize {
+        send_last(self.0.as_fd(), bytes).unwrap_or(0)
     }
 }

@@ -288,6 +288,7 @@ impl Conversation {
             if self.entry.registration.is_hung_up() {
                 all_written = false;
                 self.exchange.close();
+                self.exchange.await_end();
             } else if self.entry.registration.is_readable() {
                 self.exchange.await_end();
             }
@@ -462,5 +463,9 @@ struct DirectLine(Sender);
 impl gateway::Line for DirectLine {
     fn send(&self, bytes: &[u8]) -> usize {
         self.0.send(bytes)
+    }
+
+    fn send_last(&self, bytes: &[u8]) -> usize {
+        self.0.send_last(bytes)
     }
 }
