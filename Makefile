@@ -66,12 +66,12 @@ lint: rust $(STAMPS)/test-tools ## Check formats, lints and types
 
 test-rust: rust ## Run the Rust tests; they need no Python
 	$(say) 'Rust tests'
-	cargo test --no-default-features || { $(unsteady); cargo test --no-default-features; }
+	@cargo test --no-default-features || { $(unsteady); cargo test --no-default-features; }
 
 test-python: $(STAMPS)/package $(STAMPS)/test-tools ## Run the black-box tests against the installed package
 	@.ci/install $(call missing,promtool:prometheus chromium:chromium fish:fish groff:groff logrotate:logrotate mandoc:mandoc zsh:zsh) $(proxies)
 	$(say) 'black-box tests'
-	$(BIN)/pytest --timeout 300 || { [ $$? = 1 ]; $(unsteady); $(BIN)/pytest --timeout 300 --last-failed; }
+	@$(BIN)/pytest --timeout 300 || { [ $$? = 1 ]; $(unsteady); $(BIN)/pytest --timeout 300 --last-failed; }
 
 soak: $(STAMPS)/package $(STAMPS)/test-tools ## Reload and kill under load, 5 GiB bodies, thousands of slow clients: half an hour
 	$(say) 'soak'
