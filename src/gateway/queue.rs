@@ -135,7 +135,7 @@ impl Queue {
         if self.allowed.load(Ordering::Relaxed) >= self.threads {
             return false;
         }
-        // It takes microseconds each, and application threads want the lock.
+        // Asking takes microseconds each, and application threads want the lock.
         let stats = self.lock().stats.clone();
         stats.iter().any(|stat| stat.is_runnable())
     }

@@ -247,7 +247,7 @@ impl Reply {
         let follows = last.is_some_and(|last| now.duration_since(last) < PARTS_TOGETHER_WITHIN);
         let is_one_of_many = follows && bytes.len() < PART_BYTES_SMALL;
         if !is_one_of_many && self.exchange.unsent_bytes.load(Ordering::SeqCst) == 0 {
-            let sent = self.send_directly(&bytes);
+            let sent = self.send_directly(&bytes, false);
             if sent == bytes.len() {
                 return;
             }
@@ -303,10 +303,7 @@ impl Reply {
         let nothing_unsent = self.exchange.unsent_bytes.load(Ordering::SeqCst) == 0;
         let payload = match payload {
             Payload::Memory(mut bytes) if haste == Haste::Now && is_complete && nothing_unsent => {
-                let sent = match end.outcome {
-                    Outcome::KeepAlive => self.send_directly(&bytes),
-                    Outcome::Close | Outcome::Broken => self.exchange.line.send_last(&bytes),
-                };
+                let sent = self.send_directly(&bytes, end.outcome == Outcome::Close);
                 bytes.drain(..sent);
                 Payload::Memory(bytes)
             }
@@ -338,9 +335,9 @@ impl Reply {
         }
     }
 
-    fn send_directly(&self, bytes: &[u8]) -> usize {
+    fn send_directly(&self, bytes: &[u8], is_last: bool) -> usize {
         // A broken connection is the executor's to find: it closes, and logs, in one place.
-        self.exchange.line.send(bytes)
+        if is_last { self.exchange.line.send_last(bytes) } else { self.exchange.line.send(bytes) }
     }
 
     fn message(&self, payload: Payload, end: Option<Box<End>>) -> Message {
