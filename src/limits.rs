@@ -169,7 +169,7 @@ pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(50);
 /// How often it is judged, while requests wait, whether more application threads should run, or fewer.
 pub const BALANCE_PAUSE_MIN: Duration = Duration::from_micros(500);
-/// How rarely, once they have used all there was for a while.
+/// How rarely, once they have used half of what there was, or more, for a while.
 pub const BALANCE_PAUSE_MAX: Duration = Duration::from_millis(2);
 /// How long a process with more connections than its least loaded sibling lets the others accept first.
 pub const ACCEPT_YIELD: Duration = Duration::from_micros(100);

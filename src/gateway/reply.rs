@@ -112,8 +112,8 @@ impl Exchange {
         self.notify();
     }
 
-    /// Executor: the client has sent more, so the end of this response must not be kept quiet. Whoever calls this
-    /// must look at the outbox once more afterwards.
+    /// Executor: the client has sent more, or is gone, so the end of this response must not be kept quiet. Whoever
+    /// calls this must look at the outbox once more afterwards.
     pub fn await_end(&self) {
         self.awaited.store(true, Ordering::SeqCst);
     }

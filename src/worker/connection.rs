@@ -285,11 +285,12 @@ impl Conversation {
                     return if all_written { Relayed::Whole(end) } else { Relayed::Cut(end) };
                 }
             }
-            if self.entry.registration.is_hung_up() {
+            let is_hung_up = self.entry.registration.is_hung_up();
+            if is_hung_up {
                 all_written = false;
                 self.exchange.close();
-                self.exchange.await_end();
-            } else if self.entry.registration.is_readable() {
+            }
+            if is_hung_up || self.entry.registration.is_readable() {
                 self.exchange.await_end();
             }
             let now = self.desk.reactor.now();
