@@ -76,7 +76,7 @@ test-python: $(STAMPS)/package $(STAMPS)/test-tools ## Run the black-box tests a
 soak: $(STAMPS)/package $(STAMPS)/test-tools ## Reload and kill under load, 5 GiB bodies, thousands of slow clients: half an hour
 	$(say) 'soak'
 	@.ci/install $(call missing,wrk:wrk ab:apache2-utils)
-	$(BIN)/pytest -s tests/soak/soak.py tests/soak/under_load.py
+	$(BIN)/pytest -s tests/soak/soak.py tests/soak/under_load.py tests/soak/monkey.py
 	BULK_MIB=5120 $(BIN)/pytest -s tests/test_isolation_bulk.py
 	$(BIN)/pytest -s tests/soak/slow_clients.py
 
