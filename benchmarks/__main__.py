@@ -64,10 +64,10 @@ def compare(options: argparse.Namespace, progress: Progress) -> int:
         for run in measure(plan, progress.bar):
             runs.append(run)
     except KeyboardInterrupt:
-        remarks.append(f"**Interrupted** after {len(runs)} of {len(plan.runs())} runs.")
+        remarks.append(f"**Interrupted** after {len(runs)} of {plan.run_count()} runs.")
         status = INTERRUPTED
     if plan.deadline_s is not None and time.monotonic() > plan.deadline_s:
-        remarks.append(f"Stopped at the deadline after {len(runs)} of {len(plan.runs())} runs.")
+        remarks.append(f"Stopped at the deadline after {len(runs)} of {plan.run_count()} runs.")
     if set(plan.server_cores) & set(plan.load_cores):
         remarks.append("**Server and load generator share a core**: these numbers compare nothing.")
     progress.clear()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 VENV = Path(__file__).parent / ".venv"
-BASE_REQUIREMENTS = ("Django==5.2.19", "matplotlib==3.10.8")
+BASE_REQUIREMENTS = ("Django==5.2.19", "Flask==3.1.3", "matplotlib==3.10.8")
 LOAD_TOOLS = {"wrk": "wrk", "ab": "apache2-utils", "taskset": "util-linux"}
 """Programs, and the Debian packages that bring them."""
 

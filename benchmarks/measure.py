@@ -1,12 +1,17 @@
-"""Rounds of runs: every server in turn, so that what changes on the machine changes for all of them."""
+"""Rounds of runs: all servers of a workload are up, and loaded in turn for short slices, one at a time.
+
+What changes on the machine changes for all of them: a ratio within a round compares what was seconds apart.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import Popen
 from tempfile import TemporaryDirectory
 
 from .environment import ROOT
@@ -17,8 +22,8 @@ from .process_tree import core_busy_ns, cpu_ns, ended_children_cpu_ns, on_cores,
 from .servers import CEILING, Launch, Server, program
 from .workloads import Workload
 
-RUN_OVERHEAD_S = 1.5
-"""What a run takes beside its load: start, warm-up, stop. For the estimate of the time left."""
+RUN_OVERHEAD_S = 0.5
+"""What a run takes beside its load, its part of start, warm-up and stop included. For the time left."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +55,15 @@ class Plan:
         both = sorted({*self.server_cores, *self.load_cores})
         return both, both
 
-    def runs(self) -> list[tuple[int, Workload, Server | None]]:
-        """Return all runs in their order; the servers change places from round to round."""
-        order = []
-        for number in range(self.rounds):
-            for workload in self.workloads:
-                contestants = self.contestants(workload)
-                shift = number % len(contestants)
-                order += [(number, workload, one) for one in contestants[shift:] + contestants[:shift]]
-        return order
+    def turns(self, workload: Workload, number: int) -> list[Server | None]:
+        """Return who runs `workload` in the order of that round: they change places from round to round."""
+        contestants = self.contestants(workload)
+        shift = number % max(len(contestants), 1)
+        return contestants[shift:] + contestants[:shift]
+
+    def run_count(self) -> int:
+        """Return how many runs there are."""
+        return self.rounds * sum(len(self.contestants(workload)) for workload in self.workloads)
 
 
 @dataclass
@@ -80,28 +85,63 @@ class Run:
     fault: str | None = None
 
 
+@dataclass
+class Running:
+    """A server that is up, or why it is not."""
+
+    server: Server
+    processes: int
+    threads: int
+    port: int
+    command: list[str]
+    output: Path
+    root: Popen[bytes] | None = None
+    ends_with_connection: bool = False
+    """Whether only the end of the connection ends an answer."""
+    remark: str | None = None
+    fault: str | None = None
+
+    def fail(self, error: LoadError) -> None:
+        """Take no part any more."""
+        said = self.output.read_text(errors="replace").strip().rpartition("\n")[2]
+        self.fault = f"{error}{'; it said: ' + said if said else ''}"
+
+    def run(self, number: int, workload: Workload) -> Run:
+        """Return a run of this server, without results yet."""
+        return Run(
+            number,
+            workload.name,
+            self.server.name,
+            self.processes,
+            self.threads,
+            command=self.command,
+            remark=self.remark,
+            fault=self.fault,
+        )
+
+
 def measure(plan: Plan, on_run: Callable[[int, int, str, float], None]) -> Iterator[Run]:
     """Do all runs of the plan; `on_run` is told before each: number, of how many, what, seconds left."""
-    runs = plan.runs()
-    hopeless = set()
-    for index, (number, workload, server) in enumerate(runs):
-        name = CEILING if server is None else server.name
-        left = (len(runs) - index) * (plan.seconds + RUN_OVERHEAD_S)
-        if plan.deadline_s is not None:
-            if time.monotonic() > plan.deadline_s:
-                return
-            left = min(left, plan.deadline_s - time.monotonic())
-        if (workload.name, name) in hopeless:
-            continue
-        on_run(index, len(runs), f"{workload.name} on {name}, round {number + 1} of {plan.rounds}", left)
-        run = (
-            measure_ceiling(plan, number, workload)
-            if server is None
-            else measure_server(plan, number, workload, server)
-        )
-        if run.fault is not None:
-            hopeless.add((workload.name, name))
-        yield run
+    done = 0
+    for workload in plan.workloads:
+        with ExitStack() as stack:
+            up = {server.name: start(stack, plan, workload, server) for server in plan.servers}
+            for number in range(plan.rounds):
+                for server in plan.turns(workload, number):
+                    name = CEILING if server is None else server.name
+                    left = (plan.run_count() - done) * (plan.seconds + RUN_OVERHEAD_S)
+                    if plan.deadline_s is not None:
+                        if time.monotonic() > plan.deadline_s:
+                            return
+                        left = min(left, plan.deadline_s - time.monotonic())
+                    what = f"{workload.name} on {name}, round {number + 1} of {plan.rounds}"
+                    on_run(done, plan.run_count(), what, left)
+                    done += 1
+                    yield (
+                        measure_ceiling(plan, number, workload)
+                        if server is None
+                        else measure_server(plan, number, workload, up[name])
+                    )
 
 
 def measure_ceiling(plan: Plan, number: int, workload: Workload) -> Run:
@@ -123,30 +163,47 @@ def measure_ceiling(plan: Plan, number: int, workload: Workload) -> Run:
     return run
 
 
-def measure_server(plan: Plan, number: int, workload: Workload, server: Server) -> Run:
-    """Start a server, send it the workload's loads, end it."""
+def start(stack: ExitStack, plan: Plan, workload: Workload, server: Server) -> Running:
+    """Start a server that runs until `stack` ends, and warm it up."""
     processes, threads = server.shape(plan.processes or workload.processes, plan.threads or workload.threads)
-    server_cores, _ = plan.cores(workload)
-    run = Run(number, workload.name, server.name, processes, threads)
-    with TemporaryDirectory(prefix="spawning-benchmark-") as name:
-        port, scratch = free_port(), Path(name)
-        launch = Launch(workload.app, port, processes, threads, scratch)
-        run.command = on_cores(server_cores, server.command(launch))
-        output = scratch / "output"
-        with process_tree(run.command, ROOT, output, {"PYTHONPATH": str(ROOT)}) as root:
-            try:
-                wait_until_ready(root, port)
-                ends_with_connection = [warm_up(load, port) for load in workload.loads]
-                with idle_connections(workload.idle_connections, port, root.pid) as cost:
-                    run.remark = cost
-                    send_loads(plan, workload, port, root.pid, run)
-                if any(ends_with_connection):
-                    disregard_read_errors(run)
-                if root.poll() is not None:
-                    raise LoadError(f"the server ended during the run, exit status {root.returncode}")
-            except LoadError as error:
-                said = output.read_text(errors="replace").strip().rpartition("\n")[2]
-                run.fault = f"{error}{'; it said: ' + said if said else ''}"
+    scratch = Path(stack.enter_context(TemporaryDirectory(prefix="spawning-benchmark-")))
+    port = free_port()
+    launch = Launch(workload.app, port, processes, threads, scratch)
+    command = on_cores(plan.cores(workload)[0], server.command(launch))
+    running = Running(server, processes, threads, port, command, scratch / "output")
+    tree = process_tree(command, ROOT, running.output, {"PYTHONPATH": str(ROOT)})
+    running.root = root = stack.enter_context(tree)
+    try:
+        wait_until_ready(root, port)
+        running.ends_with_connection = warm_up_all(workload, port)
+        idle = idle_connections(workload.idle_connections, port, root.pid)
+        running.remark = stack.enter_context(idle)
+    except LoadError as error:
+        running.fail(error)
+    return running
+
+
+def warm_up_all(workload: Workload, port: int) -> bool:
+    """Warm up with each load; returns whether the end of the connection alone ends an answer to one."""
+    ends_with_connection = [warm_up(load, port) for load in workload.loads]
+    return any(ends_with_connection)
+
+
+def measure_server(plan: Plan, number: int, workload: Workload, running: Running) -> Run:
+    """Send the workload's loads to a server that is up."""
+    run = running.run(number, workload)
+    root = running.root
+    if root is None or running.fault is not None:
+        return run
+    try:
+        send_loads(plan, workload, running.port, root.pid, run)
+        if running.ends_with_connection:
+            disregard_read_errors(run)
+        if root.poll() is not None:
+            raise LoadError(f"the server ended during the run, exit status {root.returncode}")
+    except LoadError as error:
+        running.fail(error)
+        run.fault = running.fault
     return run
 
 

@@ -148,7 +148,7 @@ def machine_facts(plan: Plan) -> dict[str, str]:
         "libraries": f"Django {version_of('Django')}",
         "load": said_by("wrk", "-v").partition(" Copyright")[0],
         "cores": f"server {listed(plan.server_cores)}, load {listed(plan.load_cores)}",
-        "rounds": f"{plan.rounds} of {plan.seconds} s, servers in turn",
+        "rounds": f"{plan.rounds} of slices of {plan.seconds} s, all servers up, loaded in turn",
     }
 
 

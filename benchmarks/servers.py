@@ -105,6 +105,23 @@ def fastwsgi(launch: Launch) -> list[str]:
     return program("fastwsgi", "--host", "127.0.0.1", "--port", launch.port, launch.app)
 
 
+def fastpysgi(launch: Launch) -> list[str]:
+    """Start FastPySGI, the successor of FastWSGI."""
+    module, _, attribute = launch.app.partition(":")
+    code = (
+        f"import fastpysgi; from {module} import {attribute} as app; "
+        f"fastpysgi.run(app, '127.0.0.1', {launch.port}, workers={launch.processes})"
+    )
+    return program("python", "-c", code)
+
+
+def peregrine(launch: Launch) -> list[str]:
+    """Start peregrine."""
+    address = ("--host", "127.0.0.1", "--port", launch.port)
+    size = ("--workers", launch.processes, "--wsgi-threads", launch.threads)
+    return program("peregrine", "--protocol", "wsgi", *address, *size, launch.app)
+
+
 def waitress(launch: Launch) -> list[str]:
     """Start waitress with room for all connections, and without its warning for each request that waits."""
     module, _, attribute = launch.app.partition(":")
@@ -150,6 +167,8 @@ SERVERS = (
     Server("mod_wsgi", "mod_wsgi", "6.1.1", mod_wsgi, (*BUILD, "apache2-bin", "apache2-dev")),
     Server("bjoern", "bjoern", "3.2.2", bjoern, (*BUILD, "libev-dev"), processes_max=1, threads_max=1),
     Server("fastwsgi", "fastwsgi", "0.0.9", fastwsgi, BUILD, processes_max=1, threads_max=1),
+    Server("fastpysgi", "fastpysgi", "0.6", fastpysgi, threads_max=1),
+    Server("peregrine", "peregrine-server", "1.2.0", peregrine),
     Server("waitress", "waitress", "3.0.2", waitress, processes_max=1),
     Server("cheroot", "cheroot", "11.1.2", cheroot, processes_max=1),
 )

@@ -10,6 +10,7 @@ MIB = 1024 * KIB
 
 HELLO = "benchmarks.apps.hello:app"
 DJANGO = "benchmarks.apps.django_site:app"
+FLASK = "benchmarks.apps.flask_site:app"
 SHAPES = "benchmarks.apps.shapes:app"
 
 
@@ -56,6 +57,8 @@ WORKLOADS = (
         (Load("/", 64, response_bytes=5),),
         ceiling_threads=1,
     ),
+    Workload("hello-256", "the same, over 256 connections", HELLO, (Load("/", 256, response_bytes=5),)),
+    Workload("hello-512", "the same, over 512 connections", HELLO, (Load("/", 512, response_bytes=5),)),
     Workload("hello-one", "the same, over one connection", HELLO, (Load("/", 1, response_bytes=5),)),
     Workload(
         "hello-idle",
@@ -99,6 +102,7 @@ WORKLOADS = (
         processes=2,
         shares_cores=True,
     ),
+    Workload("flask", "Flask, plain view", FLASK, (Load("/plain", 64, response_bytes=5),), ceiling_threads=1),
     Workload("template", "Django, template page", DJANGO, (Load("/template", 64),), ceiling_threads=1),
     Workload("orm", "Django, 20 rows from sqlite by the ORM", DJANGO, (Load("/orm", 64),), ceiling_threads=1),
     Workload(
