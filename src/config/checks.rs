@@ -45,7 +45,7 @@ pub(super) fn arguments(factory: &str, words: &[String]) -> Result<(), ConfigErr
     }
     for (index, word) in words.iter().enumerate() {
         let (name, hint) = if index == 0 { ("app", APP_HINT) } else { ("middleware", MIDDLEWARE_HINT) };
-        let check = if factory == FACTORY_DEFAULT { dotted_path(word) } else { not_empty(word) };
+        let check = if factory == FACTORY_DEFAULT { path_or_call(word) } else { not_empty(word) };
         check.map_err(|fault| ConfigError::new(name, fault, hint))?;
     }
     Ok(())
@@ -53,6 +53,17 @@ pub(super) fn arguments(factory: &str, words: &[String]) -> Result<(), ConfigErr
 
 fn not_empty(word: &str) -> Result<(), String> {
     if word.is_empty() { Err("must not be empty".to_owned()) } else { Ok(()) }
+}
+
+/// A dotted path, or a call of what it names: `package.module:create_app("blue")`, whose arguments Python will read.
+fn path_or_call(word: &str) -> Result<(), String> {
+    let Some((path, arguments)) = word.split_once('(') else { return dotted_path(word) };
+    dotted_path(path)?;
+    if arguments.ends_with(')') {
+        Ok(())
+    } else {
+        Err(format!("{word:?} is a call without its closing bracket"))
+    }
 }
 
 /// `package.module.attribute` or `package.module:attribute`.

@@ -173,11 +173,21 @@ fn a_host_that_nobody_knows_is_refused() {
 fn an_application_is_needed_and_is_a_dotted_path() {
     let none = RawOptions::default();
     assert_eq!(read(&none).unwrap_err().flag, "app");
-    for text in ["app", "mysite.wsgi.application", "mysite.wsgi:application", "a.b:c.d", "_a1.Ünï.名"] {
+    for text in [
+        "app",
+        "mysite.wsgi.application",
+        "mysite.wsgi:application",
+        "a.b:c.d",
+        "_a1.Ünï.名",
+        "a:make()",
+        "a:make('b c', d=1)",
+        "a.make((1, 2))",
+    ] {
         assert!(read(&RawOptions { arguments: vec![text.to_owned()], ..none.clone() }).is_ok(), "{text}");
     }
     for text in [
-        "", ".", "a..b", ".a", "a.", "a b", "a.b c", "a/b.py", "1a", "a:b:c", "a:", ":a", "a-b", "a\n", "a()",
+        "", ".", "a..b", ".a", "a.", "a b", "a.b c", "a/b.py", "1a", "a:b:c", "a:", ":a", "a-b", "a\n", "a(",
+        "(", "()", "a:b()c", "a b()",
     ] {
         let error = read(&RawOptions { arguments: vec![text.to_owned()], ..none.clone() }).unwrap_err();
         assert_eq!(error.flag, "app", "{text}");

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from spawning import loader, watch
+from spawning import interpreter, loader, watch
 from spawning.importer import LoadError
 
 EX_SOFTWARE = 70
@@ -93,6 +93,7 @@ def begin_anew(question: dict[str, Any], reply: int) -> None:
 def main() -> None:
     """Answer, and end without waiting for threads that the user's code has left running."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    interpreter.hide_arguments()
     reply = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     status = 0

@@ -1,5 +1,6 @@
 """From dotted paths to the objects they name, with a message of its own for each way that can fail."""
 
+import ast
 import importlib
 import os
 import traceback
@@ -41,6 +42,44 @@ def import_object(path: str) -> Any:
             continue
         return _attribute(module, module_name, attributes, path) if attributes else module
     raise LoadError(f"{path!r} names nothing")
+
+
+def import_or_call(path: str) -> Any:
+    """Return what ``path`` names, or what a call such as ``package.module:create_app("blue")`` returns.
+
+    Arguments are literals of Python. Raises :class:`LoadError`.
+    """
+    name, bracket, _ = path.partition("(")
+    if not bracket:
+        return import_object(path)
+    arguments, keywords = _literals(path, path[len(name) :])
+    function = import_object(name)
+    if not callable(function):
+        raise LoadError(f"{name!r} is not callable: it is {type(function).__name__!r}")
+    try:
+        return function(*arguments, **keywords)
+    except BaseException as error:
+        raise _failure(f"{path!r} raised: {describe(error)}", error) from error
+
+
+def _literals(path: str, brackets: str) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments of a call that is written as ``("blue", debug=True)``."""
+    try:
+        call = ast.parse("_" + brackets, mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise SyntaxError("not one call")
+        arguments = [ast.literal_eval(argument) for argument in call.args]
+        keywords = {
+            str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg
+        }
+        if len(keywords) < len(call.keywords):
+            raise ValueError("** is no literal")
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        raise LoadError(
+            f"{path!r} is not a call with literal arguments, "
+            "such as 'package.module:create_app(\"blue\", debug=True)'"
+        ) from None
+    return arguments, keywords
 
 
 class _ModuleMissing(LoadError):

@@ -14,6 +14,15 @@ def command() -> list[str]:
     return [sys.executable, *flags]
 
 
+def hide_arguments() -> None:
+    """Show the application the name of the program in ``sys.argv``, and nothing of what the server was told.
+
+    Code that parses a command line when it is imported (argparse, absl, tornado.options) finds nothing
+    unknown then.
+    """
+    sys.argv[:] = ["spawn"]
+
+
 def become_spawn(words: Sequence[str]) -> NoReturn:
     """Replace this process by ``spawn`` with those words, so that a supervisor holds no code of the user."""
     sys.stdout.flush()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spawning import green
+from spawning import green, wsgi_callable
 from spawning.importer import LoadError, application_traceback, describe, import_object
 from spawning.sysinfo import Sysinfo
 
@@ -67,8 +67,8 @@ def make_application(factory: str, config: dict[str, Any]) -> Callable[..., Any]
     if isinstance(app_factory, str):
         app_factory = import_object(app_factory)
     application = _call(app_factory, config, name)
-    if not callable(application):
-        raise LoadError(f"{_name(config)} is not callable: it is {type(application).__name__!r}")
+    if fault := wsgi_callable.fault(application, _name(config)):
+        raise LoadError(fault)
     return application  # type: ignore[no-any-return]
 
 
@@ -85,4 +85,4 @@ def _call(factory: Any, argument: dict[str, Any], name: str) -> Any:
 
 def _name(config: dict[str, Any]) -> str:
     arguments = config.get("args") or []
-    return repr(arguments[0]) if arguments else "the application"
+    return str(arguments[0]) if arguments else "the application"

@@ -3,12 +3,14 @@
 import os
 import sys
 
-from spawning import _core
+from spawning import _core, interpreter
 
 
 def main() -> None:
     """Serve until the supervisor says otherwise."""
-    status = _core.worker(int(sys.argv[1]))
+    birth = int(sys.argv[1])
+    interpreter.hide_arguments()
+    status = _core.worker(birth)
     if status:
         # Threads of the application may hang: do not wait for them, but keep what was printed.
         sys.stdout.flush()

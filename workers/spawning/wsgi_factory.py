@@ -4,10 +4,20 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
-from spawning.importer import LoadError, application_traceback, describe, import_object
+from spawning import wsgi_callable
+from spawning.importer import LoadError, application_traceback, describe, import_or_call
 
 # What a module may call its application: Django's name first, then everybody else's.
 APPLICATION_NAMES = ("application", "app")
+# What a module may call the function that makes its application.
+FACTORY_NAMES = (
+    "create_app",
+    "make_app",
+    "create_application",
+    "make_application",
+    "get_application",
+    "get_app",
+)
 
 
 def config_factory(args: dict[str, Any]) -> dict[str, Any]:
@@ -18,10 +28,12 @@ def config_factory(args: dict[str, Any]) -> dict[str, Any]:
 def app_factory(config: dict[str, Any]) -> Any:
     """Return the application, wrapped in each middleware in the order given: ``app = middleware(app)``."""
     path, *middleware_paths = config["args"]
-    application = import_object(path)
+    application = import_or_call(path)
     if isinstance(application, ModuleType):
         application = _application_of(application)
-    _must_be_callable(application, path)
+    # Middleware may make a WSGI application of an ASGI one; whatever comes out is looked at by the loader.
+    if not callable(application) or not (middleware_paths and wsgi_callable.is_asgi(application)):
+        _must_be_wsgi(application, path)
     return wrap(application, middleware_paths)
 
 
@@ -31,14 +43,14 @@ def wrap(application: Any, middleware_paths: Iterable[str]) -> Any:
     Raises :class:`spawning.importer.LoadError`.
     """
     for path in middleware_paths:
-        middleware = import_object(path)
+        middleware = import_or_call(path)
         _must_be_callable(middleware, path)
         try:
             application = middleware(application)
         except BaseException as error:
             summary = f"the middleware {path!r} raised: {describe(error)}"
             raise LoadError(summary, application_traceback(error)) from error
-        _must_be_callable(application, f"{path}(...)")
+        _must_be_wsgi(application, f"{path}(...)")
     return application
 
 
@@ -47,9 +59,16 @@ def _application_of(module: ModuleType) -> Any:
         if hasattr(module, name):
             return getattr(module, name)
     wanted = " nor ".join(repr(name) for name in APPLICATION_NAMES)
-    raise LoadError(
-        f"the module {module.__name__!r} has neither {wanted}: name what it calls its application"
-    )
+    factory = next((name for name in FACTORY_NAMES if callable(getattr(module, name, None))), None)
+    advice = "name what it calls its application"
+    if factory:
+        advice = f"to call its factory write '{module.__name__}:{factory}()', in quotes"
+    raise LoadError(f"the module {module.__name__!r} has neither {wanted}: {advice}")
+
+
+def _must_be_wsgi(candidate: Any, path: str) -> None:
+    if fault := wsgi_callable.fault(candidate, path):
+        raise LoadError(fault)
 
 
 def _must_be_callable(candidate: Any, path: str) -> None:
