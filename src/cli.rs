@@ -255,6 +255,16 @@ struct Words {
     #[argh(switch)]
     stream_uploads: bool,
 
+    /// with --stream-uploads, do so only where the length of the body is known; a chunked one is complete before the
+    /// application is called, which then knows its length
+    #[argh(switch)]
+    buffer_chunked: bool,
+
+    /// refuse what is mended or tolerated otherwise: response fields that belong to the server (500), and bytes that
+    /// are not ASCII in a request target (400)
+    #[argh(switch)]
+    strict: bool,
+
     /// directory of the temporary files that hold what is too large for memory
     #[argh(option, arg_name = "directory")]
     spill_directory: Vec<String>,
@@ -406,6 +416,8 @@ impl From<Words> for RawOptions {
             response_stall_timeout: last(words.response_stall_timeout),
             connections_max: last(words.connections_max),
             stream_uploads: words.stream_uploads,
+            buffer_chunked: words.buffer_chunked,
+            strict: words.strict,
             spill_directory: last(words.spill_directory),
             spill_bytes_max: last(words.spill_bytes_max),
             response_spill_bytes_max: last(words.response_spill_bytes_max),

@@ -91,6 +91,10 @@ pub struct Config {
     pub connections_max: usize,
     /// The application is called before a request's body has arrived.
     pub stream_uploads: bool,
+    /// But not before a chunked body has arrived.
+    pub buffer_chunked: bool,
+    /// What is mended or tolerated otherwise is refused.
+    pub strict: bool,
     /// Where bytes go that are too many for memory.
     pub spill: Spill,
     /// Who may say whom it speaks for.
@@ -198,6 +202,8 @@ pub struct RawOptions {
     pub response_stall_timeout: Option<String>,
     pub connections_max: Option<String>,
     pub stream_uploads: bool,
+    pub buffer_chunked: bool,
+    pub strict: bool,
     pub spill_directory: Option<String>,
     pub spill_bytes_max: Option<String>,
     pub response_spill_bytes_max: Option<String>,
@@ -262,6 +268,8 @@ impl Config {
             binds,
             connections_max,
             stream_uploads: spill::stream_uploads(raw, threads)?,
+            buffer_chunked: raw.buffer_chunked,
+            strict: raw.strict,
             spill,
             binds_are_default: raw.host.is_none() && raw.port.is_none() && raw.bind.is_empty(),
             unix_socket: service::unix_socket(raw)?,
@@ -300,6 +308,7 @@ fn http_limits(raw: &RawOptions) -> Result<HttpLimits, ConfigError> {
             .read(raw.requests_per_connection_max.as_deref())?,
         response_stall_timeout: ranges::RESPONSE_STALL_TIMEOUT
             .read_time(raw.response_stall_timeout.as_deref())?,
+        non_ascii_target: !raw.strict,
     })
 }
 

@@ -83,6 +83,9 @@ pub struct HttpLimits {
     pub requests_per_connection_max: u32,
     /// Time in which the peer must take some of a response; then the connection is cut off.
     pub response_stall_timeout: Duration,
+    /// Whether a request target may hold bytes from 0x80 up, which RFC 3986 wants percent-encoded; else it is answered
+    /// 400.
+    pub non_ascii_target: bool,
 }
 
 impl Default for HttpLimits {
@@ -98,6 +101,7 @@ impl Default for HttpLimits {
             body_bytes_per_s_min: BODY_BYTES_PER_S_MIN,
             requests_per_connection_max: REQUESTS_PER_CONNECTION_MAX,
             response_stall_timeout: Duration::from_secs(RESPONSE_STALL_TIMEOUT_S),
+            non_ascii_target: true,
         }
     }
 }

@@ -245,6 +245,8 @@ fn config() -> Config {
         http: HttpLimits::default(),
         connections_max: 100,
         stream_uploads: false,
+        buffer_chunked: false,
+        strict: false,
         spill: Spill::default(),
         proxies: Proxies::default(),
         reload: Reload::default(),

@@ -142,7 +142,7 @@ def test_body_timeout_is_408_and_an_error_of_the_read(server_factory: ServerFact
     with server.connect(60) as connection:
         connection.sendall(message("POST /failing?stalled HTTP/1.1", HOST, "Content-Length: 9", body=b"abc"))
         assert read_to_end(connection).startswith(b"HTTP/1.1 408 ")
-    server.wait_for_log("failed stalled TimeoutError")
+    server.wait_for_log("failed stalled ClientTimeout")
     server.wait_for_log('"POST /failing\\?stalled HTTP/1.1" 408 ')
     assert server.get("/hello").body == b"hello"
 
@@ -152,7 +152,7 @@ def test_body_bytes_max_is_413_and_an_error_of_the_read(server_factory: ServerFa
     body = chunked(b"x" * 600, b"x" * 600)
     raw = message("POST /failing?large HTTP/1.1", HOST, CHUNKED, CLOSE, body=body)
     assert server.request(raw).status == 413
-    server.wait_for_log("failed large OSError")
+    server.wait_for_log("failed large ClientError")
     assert server.request(upload("/failing?declared", b"x" * 1001)).status == 413
     assert "failed declared" not in server.stderr_text(), "it was refused before the application was called"
     assert server.get("/hello").body == b"hello"
@@ -161,7 +161,7 @@ def test_body_bytes_max_is_413_and_an_error_of_the_read(server_factory: ServerFa
 def test_a_malformed_body_is_400(server: Server) -> None:
     raw = message("POST /failing?malformed HTTP/1.1", HOST, CHUNKED, body=b"3\r\nabcX" + LAST_CHUNK)
     assert server.request(raw).status == 400
-    server.wait_for_log("failed malformed OSError")
+    server.wait_for_log("failed malformed ClientError")
 
 
 @pytest.mark.parametrize("how", ["reset", "end"])
@@ -172,10 +172,10 @@ def test_a_client_that_vanishes_is_an_error_of_the_read(server_factory: ServerFa
         server.wait_for_log(f"reads {how}")
         if how == "end":
             connection.shutdown(socket.SHUT_WR)
-            server.wait_for_log("failed end ConnectionAbortedError")
+            server.wait_for_log("failed end ClientDisconnected")
         else:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    server.wait_for_log(f"failed {how} ConnectionAbortedError")
+    server.wait_for_log(f"failed {how} ClientDisconnected")
     assert server.get("/hello").body == b"hello"
 
 

@@ -19,6 +19,8 @@ from wire import CLOSE, DELIVERIES, HOST, deliver, message, read_to_end, serving
 
 TRUSTED = "--trusted-proxies=127.0.0.0/8,10.0.0.0/8"
 CLIENT, SERVER, HEARSAY = "192.0.2.1", "198.51.100.2", "203.0.113.9"
+#: A trusted proxy between the client and the peer, and what the peer says of the scheme.
+NEAR, HTTPS = "10.0.0.7", "X-Forwarded-Proto: https"
 #: All that is believed of a trusted proxy.
 BELIEVED = ("REMOTE_ADDR", "REMOTE_PORT", "wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT")
 
@@ -143,11 +145,11 @@ def test_what_a_proxy_does_not_tell_stays_as_it_is(trusting: Server) -> None:
     [
         ("X-Forwarded-Proto: https", "X-Forwarded-Proto: https"),
         ("X-Forwarded-Proto: https", "x-forwarded-proto: http"),
-        ("X-Forwarded-Proto: http, https",),
         ("X-Forwarded-Host: a", "X-Forwarded-Host: b"),
-        ("X-Forwarded-Host: a, b",),
         ("X-Forwarded-Port: 80", "X-Forwarded-Port: 443"),
         ("X-Forwarded-Proto: ftp",),
+        ("X-Forwarded-Proto: https, ftp",),
+        ("Forwarded: proto=https", "X-Forwarded-Proto: https, http"),
         ("X-Forwarded-Proto:",),
         ("X-Forwarded-Host: a b",),
         ("X-Forwarded-Port: 0",),
@@ -171,6 +173,40 @@ def test_what_is_malformed_repeated_or_contradictory_is_refused(
     assert b"Forwarded" in response.body
     # From others it is hearsay like all of it.
     assert environ_of(ask(distrusting, *fields))["REMOTE_ADDR"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("clients", "proto", "scheme"),
+    [
+        (None, "https,http", "http"),
+        (None, "http, https", "https"),
+        (CLIENT, "https, http", "http"),
+        (f"{CLIENT}, {NEAR}", "https,http", "https"),
+        (f"{CLIENT}, {NEAR}", "https", "https"),
+        (f"{HEARSAY}, {CLIENT}, {NEAR}", "http, https, http", "https"),
+    ],
+)
+def test_of_a_list_the_entry_of_the_proxy_that_heard_from_the_client_counts(
+    trusting: Server, clients: str | None, proto: str, scheme: str
+) -> None:
+    """Each proxy that appends writes one: as many from the end as there are trusted proxies."""
+    heard = [f"X-Forwarded-For: {clients}"] if clients else []
+    environ = environ_of(ask(trusting, *heard, f"X-Forwarded-Proto: {proto}"))
+    assert environ["wsgi.url_scheme"] == scheme
+    hosts = ", ".join(f"{entry.strip()}.example" for entry in proto.split(","))
+    environ = environ_of(ask(trusting, *heard, f"X-Forwarded-Host: {hosts}"))
+    assert environ["HTTP_HOST"] == f"{scheme}.example"
+
+
+@pytest.mark.parametrize("target", ["https://localhost/", "HTTPS://localhost/?a"])
+def test_an_https_target_is_answered_only_if_a_trusted_proxy_vouches_for_it(
+    trusting: Server, distrusting: Server, target: str
+) -> None:
+    """RFC 9110 section 7.4: otherwise the request is misdirected."""
+    raw = [message(f"GET {target} HTTP/1.1", HOST, *fields, CLOSE) for fields in ([], [HTTPS])]
+    assert [trusting.request(request).status for request in raw] == [421, 200]
+    assert [distrusting.request(request).status for request in raw] == [421, 421]
+    assert trusting.request(message("GET http://localhost/ HTTP/1.1", HOST, HTTPS, CLOSE)).status == 200
 
 
 def test_each_request_of_a_connection_has_its_own_client(trusting: Server) -> None:

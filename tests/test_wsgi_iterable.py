@@ -6,12 +6,14 @@ How it ends, well or badly, is in test_wsgi_response_end.py.
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from server import Server, read_response
+from server import Server, Truncated, read_response
 from wire import CLOSE, HOST, LAST_CHUNK, message, read_to_end, serving, truncated
 
 
@@ -120,6 +122,16 @@ def test_text_after_the_head_cuts_the_connection(server: Server) -> None:
 
 def test_a_body_that_is_not_iterable_is_an_error(server: Server) -> None:
     assert server.get("/not_iterable").status == 500
+
+
+@pytest.mark.parametrize("path", ["fails_twice", "fails_at_once_twice"])
+def test_an_exception_of_close_after_another_is_logged_as_well(server: Server, path: str) -> None:
+    with contextlib.suppress(Truncated):
+        assert server.get(f"/{path}").status == 500
+    server.wait_for_log(f"ValueError: in the iteration of {path}")
+    server.wait_for_log(f"KeyError: 'in close of {path}'")
+    raised = re.findall('"the application raised" request="?([^"\n]*)', server.stderr_text())
+    assert raised.count(f"GET /{path}") == 2
 
 
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])

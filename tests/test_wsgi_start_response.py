@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from wsgiref.util import is_hop_by_hop
 
 import pytest
 
 from server import Response, Server, read_response
 from wire import CLOSE, HOST, message, serving, truncated
+
+if TYPE_CHECKING:
+    from conftest import ServerFactory
 
 
 @pytest.fixture(scope="module")
@@ -183,17 +187,47 @@ HOP_BY_HOP = [
 
 
 @pytest.mark.parametrize("name", HOP_BY_HOP)
-def test_hop_by_hop_headers_are_refused(server: Server, name: str) -> None:
-    """`Applications and middleware are forbidden from using HTTP/1.1 "hop-by-hop" features or headers`."""
+def test_hop_by_hop_headers_are_dropped_with_a_warning(server: Server, name: str) -> None:
+    """`Applications and middleware are forbidden from using HTTP/1.1 "hop-by-hop" features or headers`:
+    views that proxy set them nevertheless, and other servers drop them."""
     assert is_hop_by_hop(name)
-    response = started_with(server, "200 OK", [(name, "chunked")])
-    assert response.status == 500
-    assert response.body != b"given"
+    for _ in range(2):
+        response = started_with(server, "200 OK", [("X-Kept", "1"), (name, "chunked"), ("X-Too", "2")])
+        assert (response.status, response.body) == (200, b"given")
+        assert response.header(name) is None
+        assert (response.header("X-Kept"), response.header("X-Too")) == ("1", "2")
+    server.wait_for_log(f'dropped .*application="?apps.start_response:app"? field="?(?i:{name})')
+    lines = [line for line in server.stderr_text().splitlines() if "dropped a response field" in line]
+    assert sum(f"field={name.lower()}" in line.replace('"', "").lower() for line in lines) == 1
 
 
-@pytest.mark.parametrize("value", ["upgrade", "keep-alive, upgrade"])
-def test_connection_options_of_the_server_are_refused(server: Server, value: str) -> None:
-    assert started_with(server, "200 OK", [("Connection", value)]).status == 500
+@pytest.mark.parametrize("value", ["upgrade", "keep-alive, upgrade", "Keep-Alive", ""])
+def test_connection_options_of_the_server_are_dropped(server: Server, value: str) -> None:
+    body = repr(("200 OK", [("Connection", value)])).encode()
+    raw = message("POST /given HTTP/1.1", HOST, f"Content-Length: {len(body)}", body=body)
+    with server.connect() as connection, connection.makefile("rb") as stream:
+        for _ in range(2):
+            connection.sendall(raw)
+            response = read_response(stream)
+            assert (response.status, response.header("Connection")) == (200, None)
+
+
+@pytest.mark.parametrize("value", ["close", "Close", "keep-alive, close", "close,Upgrade"])
+def test_connection_close_is_obeyed_among_others(server: Server, value: str) -> None:
+    body = repr(("200 OK", [("Connection", value)])).encode()
+    with server.connect() as connection, connection.makefile("rb") as stream:
+        connection.sendall(message("POST /given HTTP/1.1", HOST, f"Content-Length: {len(body)}", body=body))
+        response = read_response(stream)
+        assert (response.status, response.header_all("Connection")) == (200, ["close"])
+        assert stream.read() == b""
+
+
+def test_a_strict_server_refuses_hop_by_hop_headers(server_factory: ServerFactory) -> None:
+    server = server_factory("apps.start_response:app", "-s1", "--strict")
+    for name, value in [*((name, "chunked") for name in HOP_BY_HOP), ("Connection", "keep-alive")]:
+        response = started_with(server, "200 OK", [(name, value)])
+        assert (response.status, response.body != b"given") == (500, True), name
+    assert started_with(server, "200 OK", [("Connection", "close")]).status == 200
 
 
 def test_connection_close_of_an_application_is_honoured(server: Server) -> None:

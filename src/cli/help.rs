@@ -33,6 +33,7 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
             "--body-bytes-max",
             "--body-timeout",
             "--body-bytes-per-s-min",
+            "--strict",
         ],
     ),
     (
@@ -47,7 +48,13 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ),
     (
         "What is too large for memory",
-        &["--stream-uploads", "--spill-directory", "--spill-bytes-max", "--response-spill-bytes-max"],
+        &[
+            "--stream-uploads",
+            "--buffer-chunked",
+            "--spill-directory",
+            "--spill-bytes-max",
+            "--response-spill-bytes-max",
+        ],
     ),
     ("Behind a proxy", &["--trusted-proxies", "--proxy-protocol"]),
     ("As a service", &["--daemonize", "--pidfile", "--stdout", "--stderr", "--chuid"]),

@@ -109,9 +109,12 @@ fn every_option_arrives_where_it_belongs() {
             body_bytes_per_s_min: 15,
             requests_per_connection_max: 16,
             response_stall_timeout: seconds(23),
+            non_ascii_target: true,
         },
         connections_max: 24,
         stream_uploads: false,
+        buffer_chunked: false,
+        strict: false,
         spill: Spill { directory: "/".into(), bytes_max: 25 << 30, response_bytes_max: 26 << 10 },
         proxies: Proxies { networks: Vec::new(), unix: true, protocol: ProxyProtocol::On },
         reload: Reload {

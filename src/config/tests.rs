@@ -40,6 +40,8 @@ fn nothing_but_an_application_is_enough() {
         http: HttpLimits::default(),
         connections_max: 32_768,
         stream_uploads: false,
+        buffer_chunked: false,
+        strict: false,
         spill: Spill::default(),
         proxies: Proxies::default(),
         reload: Reload::default(),

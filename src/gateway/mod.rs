@@ -25,4 +25,4 @@ pub use quota::{Quota, Share};
 pub use reply::{Exchange, Line, Reply, Work};
 pub use request::{Body, ConnectionFacts, Request};
 pub use seat::{Seat, ThreadStat};
-pub use upload::{Upload, UploadReader};
+pub use upload::{Upload, UploadFault, UploadReader};

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Exchange;
+use crate::http::RequestFault;
 use crate::limits::UPLOAD_MEMORY_BYTES_MAX;
 
 /// The executor's end.
@@ -23,7 +24,28 @@ struct State {
     /// The application has asked for some.
     wanted: bool,
     /// How the body has ended, if it has.
-    end: Option<Result<(), io::ErrorKind>>,
+    end: Option<Result<(), UploadFault>>,
+}
+
+/// Why a body will not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadFault {
+    /// The client is gone.
+    Gone,
+    /// What it sent is refused.
+    Refused(RequestFault),
+}
+
+impl From<UploadFault> for io::Error {
+    fn from(fault: UploadFault) -> Self {
+        match fault {
+            UploadFault::Gone => Self::new(io::ErrorKind::ConnectionAborted, "the client is gone"),
+            UploadFault::Refused(RequestFault::BodyTimeout) => {
+                Self::new(io::ErrorKind::TimedOut, RequestFault::BodyTimeout)
+            }
+            UploadFault::Refused(fault) => Self::new(io::ErrorKind::InvalidData, fault),
+        }
+    }
 }
 
 /// The application's end: reading waits for what has not arrived.
@@ -71,7 +93,7 @@ impl Upload {
     }
 
     /// Executor: nothing more will come, because that was all, or because of what reading shall raise.
-    pub fn end(&self, how: Result<(), io::ErrorKind>) {
+    pub fn end(&self, how: Result<(), UploadFault>) {
         self.lock().end.get_or_insert(how);
         self.arrived.notify_one();
     }
@@ -89,7 +111,7 @@ impl Upload {
             match state.end {
                 _ if !bytes.is_empty() => return Ok(bytes),
                 Some(Ok(())) => return Ok(bytes),
-                Some(Err(kind)) => return Err(kind.into()),
+                Some(Err(fault)) => return Err(fault.into()),
                 None => state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }

@@ -41,6 +41,11 @@ pub enum RequestFault {
     ContentLength,
     /// More than one Content-Length field, even if they agree.
     ContentLengthRepeated,
+    /// More than one Content-Type field.
+    ContentTypeRepeated,
+    /// The target is of the scheme `https`, over a connection that is neither encrypted nor vouched for by a trusted
+    /// proxy (RFC 9110 section 7.4).
+    Misdirected,
     /// Both Transfer-Encoding and Content-Length: the classic of request smuggling (RFC 9112 section 6.1).
     ContentLengthAndTransferEncoding,
     /// Transfer-Encoding is malformed, or `chunked` is not its last coding or not its only one of that name.
@@ -100,6 +105,7 @@ impl RequestFault {
                 (431, "Request Header Fields Too Large")
             }
             Self::BodyTooLarge => (413, "Content Too Large"),
+            Self::Misdirected => (421, "Misdirected Request"),
             Self::HeaderTimeout | Self::BodyTimeout => (408, "Request Timeout"),
             Self::Expectation => (417, "Expectation Failed"),
             Self::MethodTooLong | Self::Connect | Self::TransferCodingUnknown => (501, "Not Implemented"),
@@ -159,6 +165,8 @@ impl RequestFault {
             Self::HostInvalid => "malformed host",
             Self::ContentLength => "malformed Content-Length",
             Self::ContentLengthRepeated => "more than one Content-Length field",
+            Self::ContentTypeRepeated => "more than one Content-Type field",
+            Self::Misdirected => "an https target over a connection that is not",
             Self::ContentLengthAndTransferEncoding => "both Content-Length and Transfer-Encoding",
             Self::TransferEncoding => "malformed Transfer-Encoding",
             Self::TransferEncodingRepeated => "more than one Transfer-Encoding field",

@@ -2,7 +2,9 @@
 //!
 //! Each proxy on the way adds whom it heard from at the end of a list. So the list is read from its end, as long as
 //! those who wrote it are trusted: the first address that is not belongs to the client, and all before it is hearsay.
-//! Fields that can have one value only have it once, and where both families of fields speak they must agree.
+//! Scheme, host and port are taken from the same place: of a list, as proxies that append write it, from the entry of
+//! the proxy that heard from the client. Such a field is one line, and where both families of fields speak they must
+//! agree.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -99,11 +101,12 @@ impl Forwarded {
             }
         }
         let standard = of_elements(&elements, is_trusted)?;
+        let (client, hops) = walk(clients.into_iter().map(Some), is_trusted)?;
         let older = Self {
-            client: walk(clients.into_iter().map(Some), is_trusted)?.0,
-            scheme: scheme.map(Scheme::parse).transpose()?,
-            host: host.map(read_host).transpose()?,
-            port: port.map(read_port).transpose()?,
+            client,
+            scheme: scheme.map(|value| Scheme::parse(entry(value, hops))).transpose()?,
+            host: host.map(|value| read_host(entry(value, hops))).transpose()?,
+            port: port.map(|value| read_port(entry(value, hops))).transpose()?,
         };
         let all = standard.agreed(older)?;
         Ok((all != Self::default()).then_some(all))
@@ -152,13 +155,20 @@ fn agreed<T: PartialEq>(one: Option<T>, two: Option<T>) -> Result<Option<T>, Req
     }
 }
 
-/// Takes the value of a field that may occur once and is no list.
+/// Takes the value of a field that may occur once: a second line is somebody else's.
 fn once<'a>(place: &mut Option<&'a [u8]>, value: &'a [u8]) -> Result<(), RequestFault> {
-    if place.is_some() || value.contains(&b',') {
-        return Err(RequestFault::ForwardedRepeated);
+    match place.replace(value) {
+        Some(_) => Err(RequestFault::ForwardedRepeated),
+        None => Ok(()),
     }
-    *place = Some(value);
-    Ok(())
+}
+
+/// The entry of a list that is `hops` from its end, each trusted proxy having added one; the first of a shorter list.
+/// Without hops, the last: the peer's own.
+fn entry(value: &[u8], hops: usize) -> &[u8] {
+    let entries: Vec<&[u8]> = list(value).collect();
+    let index = entries.len().saturating_sub(hops.max(1));
+    entries.get(index).copied().unwrap_or_default()
 }
 
 /// Goes from the last entry to the first, as long as those named are trusted. Returns the last one named, and how many

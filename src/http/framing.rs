@@ -38,13 +38,18 @@ impl<'a> Once<'a> {
 
 /// The header fields the server itself obeys, gathered in one pass over all of them.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is what one field says")]
 pub(super) struct ControlFields<'a> {
     pub(super) host: Once<'a>,
     content_length: Once<'a>,
     transfer_encoding: Once<'a>,
     expect: Once<'a>,
+    content_type: Once<'a>,
     close: bool,
     keep_alive: bool,
+    /// Connection names Upgrade, and the field is there.
+    upgrade_option: bool,
+    upgrade_field: bool,
 }
 
 impl<'a> ControlFields<'a> {
@@ -54,7 +59,9 @@ impl<'a> ControlFields<'a> {
         match name.len() {
             4 if is(b"host") => self.host.add(value),
             6 if is(b"expect") => self.expect.add(value),
+            7 if is(b"upgrade") => self.upgrade_field = true,
             10 if is(b"connection") => self.add_connection_options(value),
+            12 if is(b"content-type") => self.content_type.add(value),
             14 if is(b"content-length") => self.content_length.add(value),
             17 if is(b"transfer-encoding") => self.transfer_encoding.add(value),
             _ => {}
@@ -65,12 +72,30 @@ impl<'a> ControlFields<'a> {
         for option in value.split(|&byte| byte == b',').map(trim_ows) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.upgrade_option |= option.eq_ignore_ascii_case(b"upgrade");
         }
     }
 
     /// Whether the client wants the connection to outlive this request (RFC 9112 section 9.3).
     pub(super) fn keep_alive(&self, version: Version) -> bool {
         !self.close && (version == Version::Http11 || self.keep_alive)
+    }
+
+    /// Whether the client asks for another protocol, which no HTTP/1.0 client can (RFC 9110 section 7.8).
+    pub(super) fn asks_upgrade(&self, version: Version) -> bool {
+        self.upgrade_option && self.upgrade_field && version == Version::Http11
+    }
+
+    /// Content-Type is no list: with two of them, two recipients may read the body as two different things (RFC 9110
+    /// section 8.3).
+    ///
+    /// # Errors
+    /// [`RequestFault::ContentTypeRepeated`].
+    pub(super) fn check_content_type(&self) -> Result<(), RequestFault> {
+        match self.content_type {
+            Once::Repeated => Err(RequestFault::ContentTypeRepeated),
+            Once::Never | Once::Given(_) => Ok(()),
+        }
     }
 
     /// Whether the client waits for `100 Continue`, which no HTTP/1.0 client may (RFC 9110 section 10.1.1).

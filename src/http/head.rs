@@ -33,6 +33,7 @@ pub struct RequestFacts {
 
 /// A complete and valid head, in one buffer of its own.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is what a part of the head says")]
 pub struct RequestHead {
     bytes: Vec<u8>,
     method: Span,
@@ -40,11 +41,13 @@ pub struct RequestHead {
     path: Span,
     query: Span,
     host: Option<Span>,
+    is_https: bool,
     fields: Vec<FieldSpans>,
     framing: BodyFraming,
     version: Version,
     keep_alive: bool,
     expects_continue: bool,
+    asks_upgrade: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -93,13 +96,14 @@ impl RequestHead {
         let (line, section) = bytes.split_at_checked(extent.line_end).ok_or(RequestFault::RequestLine)?;
         let request_line = RequestLine::parse(line.strip_suffix(b"\r\n").unwrap_or(line))?;
         let RequestLine { method, target, version } = request_line;
-        let parts = parse_target(method, target)?;
+        let parts = parse_target(method, target, limits.non_ascii_target)?;
 
         let mut control = ControlFields::default();
         let fields = parse_fields(section, limits.header_count_max, |name, value| {
             control.add(name, value);
             FieldSpans { name: Span::of(name, &bytes), value: Span::of(value, &bytes) }
         })?;
+        control.check_content_type()?;
         let host = effective_host(&parts, control.host, version)?.map(|host| Span::of(host, &bytes));
 
         Ok(Self {
@@ -108,8 +112,10 @@ impl RequestHead {
             path: Span::of(parts.path, &bytes),
             query: Span::of(parts.query, &bytes),
             host,
+            is_https: parts.is_https,
             fields,
             framing: control.framing(version, limits.body_bytes_max)?,
+            asks_upgrade: control.asks_upgrade(version),
             version,
             keep_alive: control.keep_alive(version),
             expects_continue: control.expects_continue(version)?,
@@ -166,6 +172,16 @@ impl RequestHead {
     /// (RFC 9112 section 3.2.2).
     pub fn host(&self) -> Option<&[u8]> {
         self.host.map(|host| host.slice(&self.bytes))
+    }
+
+    /// Whether the target is in absolute form and has the scheme `https`.
+    pub fn is_https_target(&self) -> bool {
+        self.is_https
+    }
+
+    /// Whether the client wants to speak another protocol on this connection (RFC 9110 section 7.8).
+    pub fn asks_upgrade(&self) -> bool {
+        self.asks_upgrade
     }
 
     /// How the body ends.

@@ -163,8 +163,9 @@ impl HeadWriter {
 
     /// Adds one field.
     ///
-    /// `Connection: close` is honoured; other hop-by-hop fields (those of `wsgiref.util.is_hop_by_hop`, and
-    /// Trailer) are refused. Content-Length is written by [`Self::finish`], which knows whether it may be.
+    /// Connection is obeyed where `close` is among its options; else it and the other hop-by-hop fields (those of
+    /// `wsgiref.util.is_hop_by_hop`, and Trailer) are refused: whoever calls this may go on without them.
+    /// Content-Length is written by [`Self::finish`], which knows whether it may be.
     ///
     /// # Errors
     /// A name that is not a token, a value with control characters, a field the server must write itself.
@@ -179,7 +180,7 @@ impl HeadWriter {
             return Err(ResponseFault::HeaderValue { name: owned(name), byte });
         }
         match Field::of(name) {
-            Field::Connection if trim_ows(value).eq_ignore_ascii_case(b"close") => {
+            Field::Connection if has_option(value, b"close") => {
                 self.close = true;
                 return Ok(());
             }
@@ -272,6 +273,11 @@ impl HeadWriter {
             self.bytes.extend_from_slice(part);
         }
     }
+}
+
+/// Whether `option` is in a comma-separated list of them.
+fn has_option(value: &[u8], option: &[u8]) -> bool {
+    value.split(|&byte| byte == b',').any(|entry| trim_ows(entry).eq_ignore_ascii_case(option))
 }
 
 /// The fields of a response the server takes notice of.

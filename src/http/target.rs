@@ -8,6 +8,8 @@ use super::syntax::{any_byte, find_byte};
 pub(super) struct Target<'a> {
     /// Given in absolute form only.
     pub(super) authority: Option<&'a [u8]>,
+    /// In absolute form, with the scheme `https`.
+    pub(super) is_https: bool,
     /// `*` in asterisk form; may be empty in absolute form.
     pub(super) path: &'a [u8],
     /// Without the `?`.
@@ -19,11 +21,19 @@ pub(super) struct Target<'a> {
 /// # Errors
 /// [`RequestFault::Target`] if it has none of the forms that `method` allows, [`RequestFault::HostInvalid`] if
 /// an absolute target's authority is not a host, [`RequestFault::Connect`] for CONNECT.
-pub(super) fn parse_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Target<'a>, RequestFault> {
+///
+/// Bytes from 0x80 up belong in no URI, but many clients send UTF-8 as it is and other servers take it: they pass if
+/// `non_ascii`.
+pub(super) fn parse_target<'a>(
+    method: &[u8],
+    target: &'a [u8],
+    non_ascii: bool,
+) -> Result<Target<'a>, RequestFault> {
     if method == b"CONNECT" {
         return Err(RequestFault::Connect);
     }
-    if any_byte(target, |byte| !(0x21..=0x7e).contains(&byte) || byte == b'#') {
+    let last = if non_ascii { u8::MAX } else { 0x7e };
+    if any_byte(target, |byte| !(0x21..=last).contains(&byte) || byte == b'#' || byte == 0x7f) {
         return Err(RequestFault::Target);
     }
     match target {
@@ -34,24 +44,24 @@ pub(super) fn parse_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Target
 }
 
 fn parse_absolute(target: &[u8]) -> Result<Target<'_>, RequestFault> {
-    let rest = ["http://", "https://"].iter().find_map(|scheme| {
+    let found = [("http://", false), ("https://", true)].into_iter().find_map(|(scheme, is_https)| {
         let (start, rest) = target.split_at_checked(scheme.len())?;
-        start.eq_ignore_ascii_case(scheme.as_bytes()).then_some(rest)
+        start.eq_ignore_ascii_case(scheme.as_bytes()).then_some((rest, is_https))
     });
-    let rest = rest.ok_or(RequestFault::Target)?;
+    let (rest, is_https) = found.ok_or(RequestFault::Target)?;
     let authority_end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path_and_query) = rest.split_at_checked(authority_end).ok_or(RequestFault::Target)?;
     if authority.is_empty() {
         return Err(RequestFault::Target);
     }
     check_host(authority)?;
-    Ok(split_query(Some(authority), path_and_query))
+    Ok(Target { is_https, ..split_query(Some(authority), path_and_query) })
 }
 
 fn split_query<'a>(authority: Option<&'a [u8]>, path_and_query: &'a [u8]) -> Target<'a> {
     let path_end = find_byte(path_and_query, b'?').unwrap_or(path_and_query.len());
     let (path, query) = path_and_query.split_at_checked(path_end).unwrap_or((path_and_query, b""));
-    Target { authority, path, query: query.strip_prefix(b"?").unwrap_or(query) }
+    Target { authority, is_https: false, path, query: query.strip_prefix(b"?").unwrap_or(query) }
 }
 
 /// Checks `uri-host [ ":" port ]` (RFC 9110 section 7.2). An empty value is legal, an empty host with a port not.
@@ -132,7 +142,7 @@ mod tests {
         target: &'static str,
     ) -> Result<(Option<&'static str>, &'static str, &'static str), RequestFault> {
         let text = |bytes| std::str::from_utf8(bytes).unwrap();
-        parse_target(method.as_bytes(), target.as_bytes())
+        parse_target(method.as_bytes(), target.as_bytes(), true)
             .map(|target| (target.authority.map(text), text(target.path), text(target.query)))
     }
 
@@ -175,10 +185,31 @@ mod tests {
 
     #[test]
     fn fragments_and_invisible_bytes_are_refused() {
-        for byte in (0..=b' ').chain([b'#']).chain(0x7f..=0xff) {
+        for byte in (0..=b' ').chain([b'#', 0x7f]) {
             let target = [b"/a", [byte].as_slice(), b"b"].concat();
-            assert_eq!(parse_target(b"GET", &target), Err(RequestFault::Target), "{byte:#x}");
+            for non_ascii in [false, true] {
+                assert_eq!(parse_target(b"GET", &target, non_ascii), Err(RequestFault::Target), "{byte:#x}");
+            }
         }
+    }
+
+    #[test]
+    fn bytes_that_are_not_ascii_pass_if_they_may() {
+        for byte in 0x80..=0xff {
+            let target = [b"/a?", [byte].as_slice(), b"b"].concat();
+            let passed = parse_target(b"GET", &target, true).unwrap();
+            assert_eq!((passed.path, passed.query), (b"/a".as_slice(), &target[3..]));
+            assert_eq!(parse_target(b"GET", &target, false), Err(RequestFault::Target), "{byte:#x}");
+            let host = [b"http://a", [byte].as_slice(), b"b/"].concat();
+            assert_eq!(parse_target(b"GET", &host, true), Err(RequestFault::HostInvalid), "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_of_an_absolute_target_is_told() {
+        let is_https = |target: &str| parse_target(b"GET", target.as_bytes(), true).unwrap().is_https;
+        assert!(is_https("https://a/") && is_https("HTTPS://a?b"));
+        assert!(!is_https("http://a/") && !is_https("/https://a/"));
     }
 
     #[test]

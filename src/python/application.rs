@@ -17,6 +17,7 @@ use super::errors::describe;
 use super::green::{Green, Service};
 use super::respond;
 use super::threads::AppThread;
+use super::{Input, hop_by_hop};
 use crate::config::{Config, FactoryOptions};
 use crate::gateway::{Application, LoadFailure, Queue, ThreadWatch};
 use crate::limits::SWITCH_INTERVAL;
@@ -74,6 +75,8 @@ impl PythonApplication {
         if self.config.threads > 1 {
             py.import("sys")?.call_method1("setswitchinterval", (SWITCH_INTERVAL.as_secs_f64(),))?;
         }
+        Input::register(py)?;
+        hop_by_hop::configure(&self.config);
         let loader = py.import("spawning.loader")?;
         let options = options(py, &self.config)?;
         let callable = loader

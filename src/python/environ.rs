@@ -122,8 +122,9 @@ impl<'py> Environs<'py> {
         if let Some(forwarded) = forwarded {
             self.overrule(py, &environ, head, connection, forwarded)?;
         }
-        if head.framing() == BodyFraming::Chunked {
-            // The body is complete, so its length is known, and frameworks that read only CONTENT_LENGTH see it.
+        if head.framing() == BodyFraming::Chunked && !matches!(body, Body::Stream(_)) {
+            // The body is complete, so its length is known, and frameworks that read only CONTENT_LENGTH see it. Of one
+            // on its way nothing may be said: it is not empty.
             environ.set_item(intern!(py, "CONTENT_LENGTH"), body.length_bytes().to_string())?;
         }
         environ.set_item(intern!(py, "wsgi.input"), Input::new(body))?;
@@ -248,7 +249,7 @@ fn join(
     value: &Bound<'_, PyString>,
 ) -> PyResult<()> {
     let Some(held) = environ.get_item(key)? else { return Ok(()) };
-    let separator = if key.is(intern!(py, "HTTP_COOKIE")) { intern!(py, "; ") } else { intern!(py, ",") };
+    let separator = if key.is(intern!(py, "HTTP_COOKIE")) { intern!(py, "; ") } else { intern!(py, ", ") };
     environ.set_item(key, held.add(separator)?.add(value)?)
 }
 

@@ -1,44 +1,26 @@
 //! `wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling").
 
-use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
-
 use pyo3::exceptions::PyStopIteration;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::PyTuple;
+
+use super::plain_file::PlainFile;
 
 /// Bytes read at once when an application names no size.
 const BLOCK_BYTES: usize = 64 * 1024;
 
-/// An iterable over the blocks of a file. Returned from the application as it is, a real file is sent by the kernel.
+/// An iterable over the blocks of a file. Returned from the application as it is, a plain file is sent by the kernel.
 #[pyclass(module = "spawning._core", freelist = 16)]
 pub(crate) struct FileWrapper {
     filelike: Py<PyAny>,
     block_bytes: usize,
 }
 
-/// A part of a real file that the kernel can send.
-pub(super) struct Sendable {
-    pub(super) file: File,
-    pub(super) offset: i64,
-    pub(super) length_bytes: u64,
-}
-
 impl FileWrapper {
-    /// From the file's position to its end, if it is a regular file.
-    pub(super) fn sendable(&self, py: Python<'_>) -> Option<Sendable> {
-        let filelike = self.filelike.bind(py);
-        let number: i32 = filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
-        let offset: i64 = filelike.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
-        if number < 0 {
-            return None;
-        }
-        // SAFETY: the file-like object holds the descriptor open while we duplicate it.
-        let file = File::from(unsafe { BorrowedFd::borrow_raw(number) }.as_fd().try_clone_to_owned().ok()?);
-        let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        let length_bytes = metadata.len().checked_sub(u64::try_from(offset).ok()?)?;
-        Some(Sendable { file, offset, length_bytes })
+    /// What is left of the file, if the kernel can send that.
+    pub(super) fn plain_file(&self, py: Python<'_>) -> Option<PlainFile> {
+        PlainFile::of(self.filelike.bind(py))
     }
 }
 
@@ -54,10 +36,32 @@ impl FileWrapper {
         slf
     }
 
+    /// The next block as `read()` gives it; the end is whatever is empty, of bytes or of text.
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let block = self.filelike.bind(py).call_method1(intern!(py, "read"), (self.block_bytes,))?;
-        let at_end = block.cast::<PyBytes>().is_ok_and(|block| block.as_bytes().is_empty());
+        // None is no end: a file that would block has nothing to give now.
+        let at_end = !block.is_none() && !block.is_truthy()?;
         if at_end { Err(PyStopIteration::new_err(())) } else { Ok(block) }
+    }
+
+    /// Whether the file has positions, so that a range need not be read from its start.
+    fn seekable(&self, py: Python<'_>) -> PyResult<bool> {
+        let filelike = self.filelike.bind(py);
+        match filelike.getattr_opt(intern!(py, "seekable"))? {
+            Some(seekable) => seekable.call0()?.is_truthy(),
+            None => filelike.hasattr(intern!(py, "seek")),
+        }
+    }
+
+    /// The file's own `seek()`.
+    #[pyo3(signature = (*arguments))]
+    fn seek<'py>(&self, py: Python<'py>, arguments: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        self.filelike.bind(py).getattr(intern!(py, "seek"))?.call1(arguments)
+    }
+
+    /// The file's own `tell()`.
+    fn tell<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.filelike.bind(py).call_method0(intern!(py, "tell"))
     }
 
     /// Closes the file, if it can be closed.

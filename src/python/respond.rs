@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::FileWrapper;
 use super::environ::Environs;
-use super::errors::describe;
+use super::errors::{describe, is_client_error};
 use super::green::Green;
 use super::response::{Response, Shortfall};
 use super::start_response::{StartResponse, body_bytes, refused};
@@ -116,7 +116,13 @@ impl<'py> Exchange<'_, 'py> {
         let sent = self.send(&result);
         // PEP 3333: close() is called however the iteration ended.
         let closed = close(&result);
-        sent.and(closed)
+        match (sent, closed) {
+            (Err(first), Err(second)) => {
+                self.log(result.py(), &first);
+                Err(second)
+            }
+            (sent, closed) => sent.and(closed),
+        }
     }
 
     /// Sends everything an application returned.
@@ -124,11 +130,11 @@ impl<'py> Exchange<'_, 'py> {
         if let Some(pieces) = Pieces::of(result) {
             return self.send_pieces(&pieces);
         }
-        if let Ok(wrapper) = result.cast_exact::<FileWrapper>()
-            && self.send_file(wrapper)?
-        {
+        let Ok(wrapper) = result.cast_exact::<FileWrapper>() else { return self.send_iterable(result) };
+        if self.send_file(wrapper)? {
             return Ok(());
         }
+        self.start_response.try_borrow_mut()?.response.allow_overlong();
         self.send_iterable(result)
     }
 
@@ -147,13 +153,13 @@ impl<'py> Exchange<'_, 'py> {
         }
     }
 
-    /// A real file, from where it stands to its end. False when it is not a file the kernel can send.
+    /// A plain file, from where it stands to its end. False for anything else, which is to be read.
     fn send_file(&self, wrapper: &Bound<'py, FileWrapper>) -> PyResult<bool> {
         let mut slot = self.start_response.try_borrow_mut()?;
         if slot.response.is_head_sent() {
             return Ok(false);
         }
-        let Some(part) = wrapper.borrow().sendable(wrapper.py()) else { return Ok(false) };
+        let Some(part) = wrapper.borrow().plain_file(wrapper.py()) else { return Ok(false) };
         must_be_started(&slot.response)?;
         let shortfall = slot.response.finish_file(part.file, part.offset, part.length_bytes, self.haste());
         log_shortfall(shortfall.map_err(refused)?);
@@ -210,11 +216,15 @@ impl<'py> Exchange<'_, 'py> {
         // An application that holds on to start_response elsewhere cannot keep the client waiting: the borrow ends
         // with the call that took it.
         let Ok(mut slot) = self.start_response.try_borrow_mut() else { return };
-        let request = slot.response.request_head().map_or_else(String::new, |head| {
-            format!("{} {}", String::from_utf8_lossy(head.method()), String::from_utf8_lossy(head.target()))
-        });
-        tracing::error!(request, traceback = describe(py, error).trim_end(), "the application raised");
+        log_exception(py, &slot.response, error);
         slot.response.fail(self.haste());
+    }
+
+    /// Logs an exception that another one follows.
+    fn log(&self, py: Python<'py>, error: &PyErr) {
+        if let Ok(slot) = self.start_response.try_borrow() {
+            log_exception(py, &slot.response, error);
+        }
     }
 }
 
@@ -310,6 +320,17 @@ fn must_be_started(response: &Response) -> PyResult<()> {
         return Ok(());
     }
     Err(PyAssertionError::new_err("the application did not call start_response before its body (PEP 3333)"))
+}
+
+fn log_exception(py: Python<'_>, response: &Response, error: &PyErr) {
+    let request = response.request_head().map_or_else(String::new, |head| {
+        format!("{} {}", String::from_utf8_lossy(head.method()), String::from_utf8_lossy(head.target()))
+    });
+    if is_client_error(py, error) {
+        tracing::info!(request, reason = %error, "the request body could not be read to its end: the client's fault");
+    } else {
+        tracing::error!(request, traceback = describe(py, error).trim_end(), "the application raised");
+    }
 }
 
 fn log_shortfall(shortfall: Option<Shortfall>) {

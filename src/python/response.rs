@@ -49,6 +49,7 @@ pub(super) struct Response {
     status: u16,
     body_bytes: u64,
     overlong: bool,
+    may_be_overlong: bool,
     /// What was sent, if the access log wants to know.
     sent_head: Option<Vec<u8>>,
 }
@@ -64,6 +65,7 @@ impl Response {
             status: 0,
             body_bytes: 0,
             overlong: false,
+            may_be_overlong: false,
             sent_head: None,
         }
     }
@@ -91,6 +93,12 @@ impl Response {
             },
         };
         has_all || self.reply.as_ref().is_none_or(Reply::is_closed)
+    }
+
+    /// The body is a file, of which no more than the declared length is wanted: more is no fault (PEP 3333, "Optional
+    /// Platform-Specific File Handling").
+    pub(super) fn allow_overlong(&mut self) {
+        self.may_be_overlong = true;
     }
 
     /// Begins the head, or begins it anew.
@@ -238,7 +246,7 @@ impl Response {
 
     fn shortfall(&self) -> Option<Shortfall> {
         match self.framing() {
-            ResponseFraming::Length(declared_bytes) if self.overlong => {
+            ResponseFraming::Length(declared_bytes) if self.overlong && !self.may_be_overlong => {
                 Some(Shortfall::Overlong { declared_bytes })
             }
             ResponseFraming::Length(declared_bytes) if self.body_bytes < declared_bytes => {

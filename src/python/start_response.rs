@@ -9,6 +9,7 @@ use pyo3::types::string::PyStringData;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use super::green::Green;
+use super::hop_by_hop;
 use super::response::Response;
 use crate::http::ResponseFault;
 
@@ -89,7 +90,10 @@ impl StartResponse {
         let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
         let (name, value) = (text(&name, "a header's name")?, text(&value, "a header's value")?);
         let (name, value) = (latin_1(name, "a header's name")?, latin_1(value, "a header's value")?);
-        self.response.header(name, value).map_err(refused)
+        match self.response.header(name, value) {
+            Err(fault @ ResponseFault::HopByHop(_)) => hop_by_hop::dropped(&fault).map_err(refused),
+            added => added.map_err(refused),
+        }
     }
 
     /// Sends a part of the body, and waits, without the interpreter, while the client has too much to read.

@@ -124,7 +124,7 @@ impl Conversation {
                         Ok(forwarded) => forwarded,
                         Err(fault) => return Box::pin(self.reject(&fault, Some(&head))).await,
                     };
-                    if self.desk.config.stream_uploads && streaming::suits(&head) {
+                    if streaming::suits(&head, &self.desk.config) {
                         if let Some(over) = Box::pin(self.stream(head, forwarded)).await {
                             return over;
                         }

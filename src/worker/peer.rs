@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::dispatch::Desk;
 use crate::config::{Proxies, ProxyProtocol};
 use crate::gateway::ConnectionFacts;
-use crate::http::{Connection, Forwarded, ProxyHeader, ProxyVersions, RequestFault, RequestHead};
+use crate::http::{Connection, Forwarded, ProxyHeader, ProxyVersions, RequestFault, RequestHead, Scheme};
 
 /// What is believed of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +77,22 @@ impl Peer {
     /// What a head says of its client, if this peer may say it; what it may not say is taken out.
     ///
     /// # Errors
-    /// As of [`Forwarded::read`].
+    /// As of [`Forwarded::read`]; [`RequestFault::Misdirected`].
     pub(super) fn hear(
+        &mut self,
+        head: &mut RequestHead,
+        proxies: &Proxies,
+    ) -> Result<Option<Box<Forwarded>>, RequestFault> {
+        let forwarded = self.forwarded(head, proxies)?;
+        if head.is_https_target() {
+            let scheme = forwarded.as_ref().and_then(|forwarded| forwarded.scheme);
+            let is_tls = scheme.map_or(self.facts.is_tls, |scheme| scheme == Scheme::Https);
+            is_tls.then_some(()).ok_or(RequestFault::Misdirected)?;
+        }
+        Ok(forwarded)
+    }
+
+    fn forwarded(
         &mut self,
         head: &mut RequestHead,
         proxies: &Proxies,

@@ -299,3 +299,31 @@ def django_streaming_response(environ: WSGIEnvironment, start_response: StartRes
     response = StreamingHttpResponse(Closing(environ["QUERY_STRING"], [b"from ", b"django"]))
     start_response("200 OK", list(response.items()))
     return response
+
+
+class FailingTwice:
+    """Raises in its iteration, after `parts`, and in its close()."""
+
+    def __init__(self, name: str, parts: Iterable[bytes]) -> None:
+        self.name, self.parts = name, parts
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.parts
+        raise ValueError(f"in the iteration of {self.name}")
+
+    def close(self) -> None:
+        raise KeyError(f"in close of {self.name}")
+
+
+@app.bare
+def fails_twice(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """After a first part."""
+    start_response("200 OK", list(PLAIN_TEXT))
+    return FailingTwice("fails_twice", [b"part"])
+
+
+@app.bare
+def fails_at_once_twice(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Before anything is sent."""
+    start_response("200 OK", list(PLAIN_TEXT))
+    return FailingTwice("fails_at_once_twice", [])

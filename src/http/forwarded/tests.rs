@@ -149,10 +149,38 @@ fn what_has_one_value_has_it_once() {
         for second in [value, other] {
             let fields = format!("X-Forwarded-{name}: {value}\r\nX-FORWARDED-{name}: {second}");
             assert_eq!(read(&fields), Err(REPEATED), "{fields}");
-            let fields = format!("X-Forwarded-{name}: {value}, {second}");
-            assert_eq!(read(&fields), Err(REPEATED), "{fields}");
         }
     }
+}
+
+/// Each trusted proxy has added one entry, so the one that heard from the client wrote as many from the end as there
+/// are trusted proxies; what stands before it is hearsay.
+#[test]
+fn of_a_list_the_entry_of_the_proxy_that_heard_from_the_client_counts() {
+    let scheme = |clients: &str, list: &str| {
+        let clients =
+            if clients.is_empty() { String::new() } else { format!("X-Forwarded-For: {clients}\r\n") };
+        read(&format!("{clients}X-Forwarded-Proto: {list}")).unwrap().scheme
+    };
+    for (clients, list, expected) in [
+        ("", "https,http", Scheme::Http),
+        ("", "http, https", Scheme::Https),
+        ("", " ,https, ,", Scheme::Https),
+        ("192.0.2.1", "https, http", Scheme::Http),
+        ("192.0.2.1, 10.0.0.1", "https, http", Scheme::Https),
+        ("203.0.113.9, 192.0.2.1, 10.0.0.1", "http, https, http", Scheme::Https),
+        ("192.0.2.1, 10.0.0.2, 10.0.0.1", "https, http", Scheme::Https),
+        ("192.0.2.1, 10.0.0.1", "https", Scheme::Https),
+        ("192.0.2.1, 10.0.0.1", "hearsay, https, http", Scheme::Https),
+        ("10.0.0.3, 10.0.0.2, 10.0.0.1", "https, http, http", Scheme::Https),
+    ] {
+        assert_eq!(scheme(clients, list), Some(expected), "{clients} {list}");
+    }
+    let fields = "X-Forwarded-For: 192.0.2.1, 10.0.0.1\r\nX-Forwarded-Host: evil, a.example:8443, inner\r\n\
+                  X-Forwarded-Port: 1, 8443, 80";
+    let found = read(fields).unwrap();
+    assert_eq!((found.host.as_deref(), found.port), (Some(b"a.example:8443".as_slice()), Some(8443)));
+    assert_eq!(read("X-Forwarded-Proto: https, ftp"), Err(MALFORMED), "the entry that counts");
 }
 
 #[test]

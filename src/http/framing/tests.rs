@@ -34,6 +34,24 @@ fn content_length_at_its_limit_passes_and_one_more_does_not() {
     assert_eq!(framing("Content-Length: 1001\r\n"), Err(RequestFault::BodyTooLarge));
 }
 
+#[test]
+fn a_second_content_type_is_refused() {
+    assert!(parse("1.1", "Content-Type: text/plain\r\n").is_ok());
+    for second in ["text/plain", "text/html"] {
+        let fields = format!("Content-Type: text/plain\r\ncontent-type: {second}\r\n");
+        assert_eq!(parse("1.1", &fields).err(), Some(RequestFault::ContentTypeRepeated), "{second}");
+    }
+}
+
+#[test]
+fn an_upgrade_is_asked_for_by_two_fields_and_in_http_1_1() {
+    let asks = |version, fields| parse(version, fields).unwrap().asks_upgrade();
+    assert!(asks("1.1", "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"));
+    assert!(!asks("1.1", "Upgrade: websocket\r\n"), "a proxy that hands it on does not mean it");
+    assert!(!asks("1.1", "Connection: Upgrade\r\n"));
+    assert!(!asks("1.0", "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
+}
+
 /// CVE-2022-24761: `int()` takes more for a number than RFC 9110 does.
 #[test]
 fn content_length_with_sign_space_radix_or_separator() {

@@ -11,7 +11,8 @@ use std::task::Poll;
 use futures_lite::FutureExt;
 
 use super::{Conversation, Over, Patience, Relayed, take_in};
-use crate::gateway::{self, Body, Outcome, Reply, Request, Upload};
+use crate::config::Config;
+use crate::gateway::{self, Body, Outcome, Reply, Request, Upload, UploadFault};
 use crate::http::{BodyFraming, CONTINUE, Connection, Event, Forwarded, RequestFault, RequestHead};
 use crate::limits::UPLOAD_LOOK_PAUSE;
 
@@ -26,8 +27,13 @@ enum Read {
 }
 
 /// Whether a request has a body to stream.
-pub(super) fn suits(head: &RequestHead) -> bool {
-    !matches!(head.framing(), BodyFraming::None | BodyFraming::Length(0))
+pub(super) fn suits(head: &RequestHead, config: &Config) -> bool {
+    config.stream_uploads
+        && match head.framing() {
+            BodyFraming::None | BodyFraming::Length(0) => false,
+            BodyFraming::Length(_) => true,
+            BodyFraming::Chunked => !config.buffer_chunked,
+        }
 }
 
 impl Conversation {
@@ -68,7 +74,7 @@ impl Conversation {
         };
         self.machine = machine;
         self.exchange.set_uploading(false);
-        upload.end(Err(io::ErrorKind::ConnectionAborted));
+        upload.end(Err(UploadFault::Gone));
         let (mut end, is_whole) = match relayed {
             Relayed::Whole(end) => (end, true),
             Relayed::Cut(end) => (end, false),
@@ -101,7 +107,7 @@ impl Conversation {
                     self.excused(machine, || upload.is_wanted()).await;
                     // Whoever is answered already has been told to go on, or that there is no need.
                     if !self.exchange.is_answering() && self.write(CONTINUE).await.is_err() {
-                        upload.end(Err(io::ErrorKind::ConnectionAborted));
+                        upload.end(Err(UploadFault::Gone));
                         return Read::Gone;
                     }
                 }
@@ -117,13 +123,13 @@ impl Conversation {
                         Ok(None) => {}
                         Ok(Some(fault)) => return self.refuse_upload(fault, upload, is_head).await,
                         Err(_) => {
-                            upload.end(Err(io::ErrorKind::ConnectionAborted));
+                            upload.end(Err(UploadFault::Gone));
                             return Read::Gone;
                         }
                     }
                 }
                 Event::Head(_) | Event::Proxied(_) | Event::Close | Event::Aborted => {
-                    upload.end(Err(io::ErrorKind::ConnectionAborted));
+                    upload.end(Err(UploadFault::Gone));
                     return Read::Gone;
                 }
             }
@@ -162,10 +168,7 @@ impl Conversation {
             self.desk.load.score.refused();
         }
         self.exchange.close();
-        upload.end(Err(match fault {
-            RequestFault::BodyTimeout => io::ErrorKind::TimedOut,
-            _ => io::ErrorKind::InvalidData,
-        }));
+        upload.end(Err(UploadFault::Refused(fault)));
         Read::Refused { fault, answered }
     }
 }
