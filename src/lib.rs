@@ -26,6 +26,7 @@ mod _core {
     use std::env;
     use std::ffi::OsString;
     use std::io;
+    use std::os::fd::AsFd;
     use std::os::unix::ffi::OsStringExt;
     use std::sync::Arc;
 
@@ -36,10 +37,12 @@ mod _core {
     use crate::config::Logging;
     use crate::config::{Config, Extra};
     use crate::gateway::Application;
+    use crate::limits::LOG_RETRY_PAUSE;
     use crate::python::PythonApplication;
     use crate::supervisor::Commands;
     use crate::supervisor::evaluate::{Depth, evaluate};
-    use crate::sys::affinity;
+    use crate::sys::standard_streams::Stream;
+    use crate::sys::{affinity, output};
     use crate::{log, supervisor};
 
     /// The exit status of a worker that could not even begin (`EX_SOFTWARE` of sysexits.h).
@@ -56,7 +59,11 @@ mod _core {
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over what it made")]
     fn main(py: Python<'_>, words: Vec<String>, interpreter: Vec<Vec<u8>>, python: String) -> i32 {
         let interpreter: Vec<OsString> = interpreter.into_iter().map(OsString::from_vec).collect();
-        py.detach(|| spawn(&words, &interpreter, &python).unwrap_or_else(|exit| exit.report()))
+        py.detach(|| {
+            let status = spawn(&words, &interpreter, &python).unwrap_or_else(|exit| exit.report());
+            log::finish();
+            status
+        })
     }
 
     /// Reads the options, asks the config factory, and serves, or does what else the options say.
@@ -111,6 +118,7 @@ mod _core {
             let newborn = Newborn::receive(birth)
                 .inspect(|newborn| log::init(newborn.birth.config.logging))
                 .inspect_err(|_| log::init(Logging::default()))?;
+            log::start_writer();
             let application = PythonApplication::new(
                 newborn.birth.config.clone(),
                 newborn.birth.slot,
@@ -118,13 +126,38 @@ mod _core {
             )?;
             Ok::<_, io::Error>((newborn, Arc::new(application) as Arc<dyn Application>))
         });
-        match prepared {
+        let status = match prepared {
             Ok((newborn, application)) => py.detach(|| crate::worker::run(newborn, &application)),
             Err(error) => {
                 tracing::error!(%error, "this process cannot be a worker; `spawn` starts them");
                 EXIT_NOT_BORN
             }
-        }
+        };
+        py.detach(log::finish);
+        status
+    }
+
+    /// Logs that what the application prints to `stream` is lost from now on.
+    #[pyfunction]
+    fn output_fails(stream: &str, reason: &str) {
+        tracing::error!(
+            stream,
+            reason,
+            "cannot write what the application prints; lines are lost until it can be written again"
+        );
+    }
+
+    /// Logs that `stream` can be written again, and how many lines were lost.
+    #[pyfunction]
+    fn output_works(stream: &str, lines: u64) {
+        tracing::warn!(stream, lines, "what the application prints can be written again; lines were lost");
+    }
+
+    /// Waits, without the interpreter, until the standard stream of that number can be written or something is wrong.
+    #[pyfunction]
+    fn wait_until_writable(py: Python<'_>, descriptor: i32) {
+        let stream = if descriptor == 1 { Stream::Output } else { Stream::Error };
+        py.detach(|| output::wait_until_writable(stream.as_fd(), LOG_RETRY_PAUSE));
     }
 
     /// Is the status process, born through descriptor `birth`; returns the exit status.
@@ -133,7 +166,10 @@ mod _core {
         py.detach(|| match StatusNewborn::receive(birth) {
             Ok(newborn) => {
                 log::init(newborn.birth.config.logging);
-                crate::status::run(newborn)
+                log::start_writer();
+                let status = crate::status::run(newborn);
+                log::finish();
+                status
             }
             Err(error) => {
                 log::init(Logging::default());

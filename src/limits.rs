@@ -159,6 +159,13 @@ pub const ACCESS_LOG_DELAY_MAX: Duration = Duration::from_millis(100);
 /// Batches that wait to be written before lines are dropped.
 pub const ACCESS_LOG_BATCHES_MAX: usize = 64;
 
+/// Bytes of log lines that wait while standard error takes none; more are lost, and counted.
+pub const LOG_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// How soon it is tried again to write to a standard stream that could not be written.
+pub const LOG_RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long the last lines of a process that ends have to be written.
+pub const LOG_FINISH_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Bytes of a large request body that are written to its temporary file at once.
 pub const SPILL_WRITE_BYTES: usize = 256 * 1024;
 /// Bytes an executor reads from a socket at once.

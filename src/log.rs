@@ -4,10 +4,13 @@
 //! time=2026-11-21T05:04:00.123456Z level=WARN pid=4242 message="a worker died" slot=0 how="signal 9 (SIGKILL)"
 //! ```
 
+mod output;
+
 use std::fmt::{self, Debug};
-use std::io::Write as _;
+use std::io;
 use std::panic;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -19,7 +22,9 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use self::output::Output;
 use crate::config::{LogFormat, LogLevel, Logging};
+use crate::limits::{LOG_FINISH_PATIENCE, LOG_RETRY_PAUSE};
 
 /// The environment variable that chooses what is logged, for example `debug` or `spawning::supervisor=trace`.
 pub const FILTER_VARIABLE: &str = "SPAWNING_LOG";
@@ -29,6 +34,12 @@ const TRACEBACK: &str = "traceback";
 
 /// What [`init`] was told.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+/// Where all lines of this process go.
+static OUTPUT: OnceLock<Output> = OnceLock::new();
+
+fn output() -> &'static Output {
+    OUTPUT.get_or_init(|| Output::new(lines_lost))
+}
 
 /// Sends the events of this process to standard error, those of its level and above unless
 /// [`FILTER_VARIABLE`] says otherwise. The first call in a process decides; others do nothing.
@@ -39,13 +50,56 @@ pub fn init(logging: Logging) {
         .from_env_lossy();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Emit)
+        // Nobody could read it, and to print it could panic.
+        .log_internal_errors(false)
         .event_format(Line { format: logging.format })
         .finish();
     // An error means that somebody has decided already.
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         let _ = FORMAT.set(logging.format);
         panic::set_hook(Box::new(report_panic));
+    }
+}
+
+/// Belongs to this process from now on: to be called where a process with a single thread was forked.
+pub fn adopt() {
+    output().adopt();
+}
+
+/// Has a thread write what cannot be written at once, for a process that has more than one anyway.
+pub fn start_writer() {
+    if let Err(error) = output().start_thread() {
+        tracing::warn!(%error, "cannot start the thread that writes the log; some lines may be late");
+    }
+}
+
+/// When [`retry`] is due in a process without such a thread, because lines wait to be written.
+pub fn retry_due(now: Instant) -> Option<Instant> {
+    output().is_behind().then(|| now + LOG_RETRY_PAUSE)
+}
+
+/// Tries once more to write what could not be written at once. Never waits.
+pub fn retry() {
+    output().retry();
+}
+
+/// Gives the last lines of a process that ends a moment to be written.
+pub fn finish() {
+    output().finish(LOG_FINISH_PATIENCE);
+}
+
+/// Hands each event over whole; never fails.
+struct Emit;
+
+impl io::Write for Emit {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        output().emit(bytes.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -61,29 +115,44 @@ fn level(level: LogLevel) -> Level {
 
 /// Writes a line for the person who starts the server, whatever the level; as JSON where every line is.
 pub fn say(line: &str) {
-    let mut text = format!("{line}\n");
-    if FORMAT.get() == Some(&LogFormat::Json) {
-        let mut fields = Fields::default();
-        let mut time = String::new();
-        let _ = SystemTime.format_time(&mut Writer::new(&mut time));
-        fields.push("time", time.into());
-        fields.push("level", if line.starts_with("spawn: ") { "ERROR" } else { "INFO" }.into());
-        fields.push("pid", std::process::id().into());
-        fields.push("message", line.into());
-        text.clear();
-        let _ = fields.write_json(&mut text);
-    }
-    // A closed standard error must not stop a server. One write, lest workers that share it write in between.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let level = if line.starts_with("spawn: ") { Level::ERROR } else { Level::INFO };
+    let bytes = match FORMAT.get() {
+        Some(LogFormat::Json) => event(level, &[("message", line.into())]),
+        _ => format!("{line}\n").into_bytes(),
+    };
+    output().emit(bytes);
 }
 
 /// Logs a panic like any other event. It is a bug of the server, and ends the task or thread that met it, no more.
+///
+/// By the shortest way: what panics while a panic is reported ends the process.
 fn report_panic(panic: &panic::PanicHookInfo<'_>) {
     let payload = panic.payload();
     let text = payload.downcast_ref::<String>().map(String::as_str);
-    let message = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+    let bug = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("without a message");
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    tracing::error!(bug = message, "a task of the server panicked at {place}; please report this");
+    let message = format!("a task of the server panicked at {place}; please report this");
+    output().emit_last(event(Level::ERROR, &[("message", message.into()), ("bug", bug.into())]));
+}
+
+/// The line that says that lines before it are missing.
+fn lines_lost(lines: u64, reason: &str) -> Vec<u8> {
+    event(
+        Level::WARN,
+        &[("message", "log lines were lost".into()), ("lines", lines.into()), ("reason", reason.into())],
+    )
+}
+
+/// An event's line in the format of all, without the machinery of `tracing`.
+fn event(level: Level, values: &[(&'static str, Value)]) -> Vec<u8> {
+    let mut fields = Fields::begin(level);
+    for (name, value) in values {
+        fields.push(name, value.clone());
+    }
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = fields.write(FORMAT.get().copied().unwrap_or_default(), &mut text);
+    text.into_bytes()
 }
 
 /// Writes an event as one line.
@@ -102,17 +171,9 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut time = String::new();
-        SystemTime.format_time(&mut Writer::new(&mut time))?;
-        let mut fields = Fields::default();
-        fields.push("time", time.into());
-        fields.push("level", event.metadata().level().as_str().into());
-        fields.push("pid", std::process::id().into());
+        let mut fields = Fields::begin(*event.metadata().level());
         event.record(&mut fields);
-        match self.format {
-            LogFormat::Text => fields.write_text(&mut writer),
-            LogFormat::Json => fields.write_json(&mut writer),
-        }
+        fields.write(self.format, &mut writer)
     }
 }
 
@@ -121,6 +182,25 @@ where
 struct Fields(Vec<(&'static str, Value)>);
 
 impl Fields {
+    /// What every event begins with.
+    fn begin(level: Level) -> Self {
+        let mut time = String::new();
+        // Writing to a string cannot fail.
+        let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+        Self(vec![
+            ("time", time.into()),
+            ("level", level.as_str().into()),
+            ("pid", std::process::id().into()),
+        ])
+    }
+
+    fn write(self, format: LogFormat, writer: &mut impl fmt::Write) -> fmt::Result {
+        match format {
+            LogFormat::Text => self.write_text(writer),
+            LogFormat::Json => self.write_json(writer),
+        }
+    }
+
     fn push(&mut self, name: &'static str, value: Value) {
         self.0.push((name, value));
     }

@@ -33,7 +33,7 @@ const MAY_IMPORT: [(&str, &str); 15] = [
     ("scoreboard", "limits, sys"),
     ("config", "limits"),
     ("limits", "nothing"),
-    ("log", "config"),
+    ("log", "config, limits, sys"),
     ("sys", "nothing"),
 ];
 

@@ -2,12 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::AsFd;
 
 use super::announcements::say;
 use super::start_failure::{EXIT_OPERATING_SYSTEM, EXIT_UNAVAILABLE, StartFailure};
 use crate::config::Service;
+use crate::log;
 use crate::sys::account::Identity;
 use crate::sys::background::{Side, fork_daemon};
+use crate::sys::output;
 use crate::sys::standard_streams::{Stream, copy_of_error, discard_input, open_or_discard};
 
 /// The relation to whoever started the server.
@@ -41,7 +44,10 @@ impl Launch {
         }
         let (status, waiting) = io::pipe()?;
         Ok(match fork_daemon()? {
-            Side::Daemon => Continuation::Server(Self { waiting: Some(waiting), ..Self::default() }),
+            Side::Daemon => {
+                log::adopt();
+                Continuation::Server(Self { waiting: Some(waiting), ..Self::default() })
+            }
             Side::Starter => {
                 drop(waiting);
                 Continuation::Command(wait_for(status))
@@ -54,7 +60,7 @@ impl Launch {
         say(line);
         match &mut self.terminal {
             // A terminal that is gone needs no answer.
-            Some(terminal) => drop(terminal.write_all(format!("{line}\n").as_bytes())),
+            Some(terminal) => drop(output::write_now(terminal.as_fd(), format!("{line}\n").as_bytes())),
             None => self.said.push(line.to_owned()),
         }
     }

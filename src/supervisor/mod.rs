@@ -298,7 +298,9 @@ impl<'a> Supervisor<'a> {
     fn wait(&mut self) -> io::Result<()> {
         self.notify.show_life(Instant::now());
         let status = self.status.as_ref().and_then(StatusProcess::due);
-        let due = [self.generations.deadline(), self.notify.due(), self.inspection.due(), status];
+        log::retry();
+        let log = log::retry_due(Instant::now());
+        let due = [self.generations.deadline(), self.notify.due(), self.inspection.due(), status, log];
         let due = due.into_iter().flatten().min();
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
         let mut ids = Vec::new();

@@ -17,6 +17,7 @@ pub mod listener;
 pub mod memlock;
 pub mod memory;
 pub mod open_files;
+pub mod output;
 pub mod preflight;
 pub mod process;
 pub mod shared_memory;

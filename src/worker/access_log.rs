@@ -2,7 +2,8 @@
 //! blocked pipe never holds up a request.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,16 +13,27 @@ use std::time::Instant;
 
 use super::access_line::{self, Line, Stamp};
 use crate::config::{AccessLog, AccessLogFormat};
-use crate::limits::{ACCESS_LOG_BATCH_BYTES, ACCESS_LOG_BATCHES_MAX, ACCESS_LOG_DELAY_MAX};
-use crate::sys::file;
+use crate::limits::{
+    ACCESS_LOG_BATCH_BYTES, ACCESS_LOG_BATCHES_MAX, ACCESS_LOG_DELAY_MAX, LOG_FINISH_PATIENCE,
+};
+use crate::sys::standard_streams::Stream;
+use crate::sys::{file, output};
 
 /// The writing thread of a process.
 #[derive(Debug)]
 pub(super) struct Writer {
     format: Arc<AccessLogFormat>,
     batches: SyncSender<Vec<u8>>,
-    reopen: Arc<AtomicBool>,
+    wishes: Arc<Wishes>,
     thread: JoinHandle<()>,
+}
+
+/// What others want of the writing thread.
+#[derive(Debug, Default)]
+struct Wishes {
+    reopen: AtomicBool,
+    /// Give up on a reader that takes nothing.
+    finish: AtomicBool,
 }
 
 impl Writer {
@@ -33,12 +45,12 @@ impl Writer {
             AccessLog::File(path) => Sink::File(file::append(path, None)?, path.clone()),
         };
         let (batches, receiver) = sync_channel(ACCESS_LOG_BATCHES_MAX);
-        let reopen = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&reopen);
+        let wishes = Arc::<Wishes>::default();
+        let of_thread = Arc::clone(&wishes);
         let thread = std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write(&receiver, sink, &asked))?;
-        Ok(Some(Self { format: Arc::new(format.clone()), batches, reopen, thread }))
+            .spawn(move || write(&receiver, sink, &of_thread))?;
+        Ok(Some(Self { format: Arc::new(format.clone()), batches, wishes, thread }))
     }
 
     /// A log for one executor.
@@ -55,13 +67,14 @@ impl Writer {
 
     /// Writes to the file that has the log's name from now on, with the next batch at the latest.
     pub(super) fn reopen(&self) {
-        self.reopen.store(true, Ordering::Release);
+        self.wishes.reopen.store(true, Ordering::Release);
         // Nothing to write, but it wakes the thread; one whose queue is full is awake.
         let _ = self.batches.try_send(Vec::new());
     }
 
-    /// Writes what is left. Call it once every [`Log`] is gone.
+    /// Writes what is left, as long as somebody takes it. Call it once every [`Log`] is gone.
     pub(super) fn finish(self) {
+        self.wishes.finish.store(true, Ordering::Release);
         drop(self.batches);
         let _ = self.thread.join();
     }
@@ -88,31 +101,56 @@ impl Sink {
         }
     }
 
-    fn write(&mut self, batch: &[u8]) -> io::Result<()> {
+    fn fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Stdout => io::stdout().lock().write_all(batch).and_then(|()| io::stdout().flush()),
-            Self::File(file, _) => file.write_all(batch),
+            Self::Stdout => Stream::Output.as_fd(),
+            Self::File(file, _) => file.as_fd(),
+        }
+    }
+
+    /// Writes all of `batch`, however long its reader takes; at the end of the process that must not be for ever.
+    fn write(&self, mut batch: &[u8], is_last: &AtomicBool) -> io::Result<()> {
+        while !batch.is_empty() {
+            match output::write_now(self.fd(), batch) {
+                Ok(bytes) => batch = batch.get(bytes..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let gives_up = is_last.load(Ordering::Acquire);
+                    if !output::wait_until_writable(self.fd(), LOG_FINISH_PATIENCE) && gives_up {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write(batches: &Receiver<Vec<u8>>, mut sink: Sink, wishes: &Wishes) {
+    let mut lost = 0;
+    for batch in batches {
+        if wishes.reopen.swap(false, Ordering::AcqRel) {
+            sink.reopen();
+        }
+        match sink.write(&batch, &wishes.finish) {
+            Ok(()) if lost > 0 && !batch.is_empty() => {
+                tracing::warn!(lines = lost, "the access log can be written again; lines were lost");
+                lost = 0;
+            }
+            Ok(()) => {}
+            // Said once until it works again: the log of a full disk must not fill the other log.
+            Err(error) => {
+                if lost == 0 {
+                    tracing::error!(%error, "cannot write the access log; lines are lost until it can be written again");
+                }
+                lost += lines(&batch);
+            }
         }
     }
 }
 
-fn write(batches: &Receiver<Vec<u8>>, mut sink: Sink, reopen: &AtomicBool) {
-    let mut failed = false;
-    for batch in batches {
-        if reopen.swap(false, Ordering::AcqRel) {
-            sink.reopen();
-        }
-        let written = sink.write(&batch);
-        match written {
-            Ok(()) => failed = false,
-            // Said once until it works again: the log of a full disk must not fill the other log.
-            Err(error) if !failed => {
-                failed = true;
-                tracing::error!(%error, "cannot write the access log; lines are lost until it can be written again");
-            }
-            Err(_) => {}
-        }
-    }
+fn lines(batch: &[u8]) -> u64 {
+    batch.split(|byte| *byte == b'\n').count().saturating_sub(1) as u64
 }
 
 /// The log as one executor writes it.
@@ -161,7 +199,7 @@ impl Log {
             }
             return;
         };
-        self.lost += batch.split(|byte| *byte == b'\n').count().saturating_sub(1) as u64;
+        self.lost += lines(&batch);
     }
 }
 

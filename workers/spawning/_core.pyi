@@ -15,3 +15,12 @@ def status(birth: int) -> int:
 
 def worker(birth: int) -> int:
     """Live a worker's life, born through descriptor ``birth``; return the exit status."""
+
+def output_fails(stream: str, reason: str) -> None:
+    """Log that what the application prints to ``stream`` is lost from now on."""
+
+def output_works(stream: str, lines: int) -> None:
+    """Log that ``stream`` can be written again, and how many ``lines`` were lost."""
+
+def wait_until_writable(descriptor: int) -> None:
+    """Wait until something can be written to the standard stream of that number, or is wrong with it."""

@@ -3,18 +3,18 @@
 import os
 import sys
 
-from spawning import _core, interpreter
+from spawning import _core, interpreter, streams
 
 
 def main() -> None:
     """Serve until the supervisor says otherwise."""
     birth = int(sys.argv[1])
+    streams.install()
     interpreter.hide_arguments()
     status = _core.worker(birth)
+    streams.flush()
     if status:
-        # Threads of the application may hang: do not wait for them, but keep what was printed.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        # Threads of the application may hang: do not wait for them.
         os._exit(status)
 
 
