@@ -169,6 +169,8 @@ pub struct Inheritance<'a> {
     pub config: &'a Config,
     /// See [`Birth::private_directory`].
     pub private_directory: Option<&'a Path>,
+    /// Where they start.
+    pub start: process::Start<'a>,
     /// The listening sockets.
     pub listeners: &'a [OwnedFd],
     /// The scoreboard's memory.
@@ -211,18 +213,23 @@ pub fn bear(inheritance: &Inheritance<'_>, place: Place) -> io::Result<(u32, Sup
     };
     let mut inherited = vec![child.as_fd(), inheritance.scoreboard];
     inherited.extend(inheritance.listeners.iter().map(AsFd::as_fd));
-    let pid = spawn(inheritance.command, &birth, inherited)?;
+    let pid = spawn(inheritance.command, &birth, inherited, inheritance.start)?;
     Ok((pid, Control::new(parent)))
 }
 
 /// Starts `command` with a descriptor of `birth` as its last argument.
-fn spawn(command: &[OsString], birth: &impl Serialize, inherited: Vec<BorrowedFd<'_>>) -> io::Result<u32> {
+fn spawn(
+    command: &[OsString],
+    birth: &impl Serialize,
+    inherited: Vec<BorrowedFd<'_>>,
+    start: process::Start<'_>,
+) -> io::Result<u32> {
     let file = shared_memory::create_file(c"spawning-birth", &serde_json::to_vec(birth)?)?;
     let mut command = command.to_vec();
     command.push(file.as_raw_fd().to_string().into());
     let mut inherited: Vec<BorrowedFd<'_>> = inherited;
     inherited.push(file.as_fd());
-    process::spawn(&command, &inherited)
+    process::spawn(&command, &inherited, start)
 }
 
 /// A worker that has just been born: all it was given, in its own hands.

@@ -76,6 +76,18 @@ struct Words {
     #[argh(option, short = 'f', arg_name = "path")]
     factory: Vec<String>,
 
+    /// directory to work in, the application's; its links are followed anew for each generation
+    #[argh(option, arg_name = "directory")]
+    chdir: Vec<String>,
+
+    /// directory or archive to import modules from, before the working directory; may be repeated, and each counts
+    #[argh(option, arg_name = "path")]
+    python_path: Vec<String>,
+
+    /// path below which the application is mounted: SCRIPT_NAME of its requests, and taken off their PATH_INFO
+    #[argh(option, arg_name = "path")]
+    script_name: Vec<String>,
+
     /// answer /_sysinfo with facts about the platform as JSON
     #[argh(switch)]
     sysinfo: bool,
@@ -156,6 +168,10 @@ struct Words {
     /// threads of each process that run the application; 0 is green mode: green threads on its main thread do
     #[argh(option, short = 't', arg_name = "number")]
     threads: Vec<String>,
+
+    /// run the application on the main thread of each process, one request at a time; implies --threads 1
+    #[argh(switch)]
+    main_thread: bool,
 
     /// library whose green threads run the application, and patches Python's own for them; implies --threads 0
     #[argh(option, arg_name = "library")]
@@ -287,13 +303,18 @@ struct Words {
     #[argh(option, arg_name = "version")]
     proxy_protocol: Vec<String>,
 
-    /// dev reloads when the file of a loaded module changes, and waits for a change when loading fails
+    /// dev reloads when the file of a loaded module changes, and waits for a change when loading fails; poll does so
+    /// where the kernel reports no changes, as on network mounts
     #[argh(option, short = 'r', arg_name = "how")]
     reload: Vec<String>,
 
     /// reload when this file, or a file in this directory, changes; may be repeated, and each counts
     #[argh(option, short = 'w', arg_name = "path")]
     watch: Vec<String>,
+
+    /// seconds between two looks at the files with --reload poll
+    #[argh(option, arg_name = "seconds")]
+    poll_interval: Vec<String>,
 
     /// most memory of all processes together, shared pages counted once; more reloads gracefully; a number
     /// without K, M or G counts KiB; 0 is no limit
@@ -375,6 +396,10 @@ impl From<Words> for RawOptions {
         Self {
             arguments: words.arguments,
             factory: last(words.factory),
+            chdir: last(words.chdir),
+            python_path: words.python_path,
+            script_name: last(words.script_name),
+            main_thread: words.main_thread,
             host: last(words.host),
             port: last(words.port),
             bind: words.bind,
@@ -425,6 +450,7 @@ impl From<Words> for RawOptions {
             proxy_protocol: last(words.proxy_protocol),
             reload: last(words.reload),
             watch: words.watch,
+            poll_interval: last(words.poll_interval),
             max_memory: last(words.max_memory),
             max_worker_memory: last(words.max_worker_memory),
             max_age: last(words.max_age),

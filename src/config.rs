@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::HttpLimits;
 
+mod application;
 mod bind;
 mod checks;
 pub mod environment;
@@ -19,6 +20,7 @@ mod factory_options;
 pub mod file;
 mod green;
 mod logging;
+pub mod platform;
 mod proxies;
 mod ranges;
 mod service;
@@ -28,6 +30,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use application::{ApplicationSettings, current_directory};
 pub use bind::Bind;
 pub use extras::Extra;
 pub use factory_options::FactoryOptions;
@@ -45,6 +48,8 @@ pub struct Config {
     pub factory: String,
     /// The positional arguments, handed to the factory as `args`.
     pub arguments: Vec<String>,
+    /// Where the application is and how it is called.
+    pub application: ApplicationSettings,
     /// Where to listen, in the order given.
     pub binds: Vec<Bind>,
     /// Nobody asked for `binds`: sockets that the server is started with take their place.
@@ -113,6 +118,8 @@ pub struct Reload {
     pub dev: bool,
     /// Files, and directories with all they contain.
     pub watch: Vec<PathBuf>,
+    /// How often to look at what is watched where the kernel is not asked to tell; `None` asks it.
+    pub poll: Option<Duration>,
 }
 
 impl Reload {
@@ -161,6 +168,10 @@ pub enum AccessLog {
 pub struct RawOptions {
     pub arguments: Vec<String>,
     pub factory: Option<String>,
+    pub chdir: Option<String>,
+    pub python_path: Vec<String>,
+    pub script_name: Option<String>,
+    pub main_thread: bool,
     pub host: Option<String>,
     pub port: Option<String>,
     pub bind: Vec<String>,
@@ -211,6 +222,7 @@ pub struct RawOptions {
     pub proxy_protocol: Option<String>,
     pub reload: Option<String>,
     pub watch: Vec<String>,
+    pub poll_interval: Option<String>,
     pub max_memory: Option<String>,
     pub max_worker_memory: Option<String>,
     pub max_age: Option<String>,
@@ -276,7 +288,8 @@ impl Config {
             service: service::service(raw)?,
             proxies: proxies::read(raw)?,
             worker_limits,
-            reload: Reload { dev: checks::reload(raw.reload.as_deref())?, watch: checks::watch(&raw.watch)? },
+            reload: reload(raw)?,
+            application: application::read(raw)?,
             access_log_format: logging::access(raw.access_log_format.as_deref(), logging)?,
             logging,
             access_log: checks::access_log(raw.access_log_file.as_deref())?,
@@ -292,6 +305,16 @@ impl Config {
     pub fn has_default_factory(&self) -> bool {
         self.factory == checks::FACTORY_DEFAULT
     }
+}
+
+fn reload(raw: &RawOptions) -> Result<Reload, ConfigError> {
+    let interval = ranges::POLL_INTERVAL.read_time(raw.poll_interval.as_deref())?;
+    let how = checks::reload(raw.reload.as_deref())?;
+    Ok(Reload {
+        dev: how.is_some(),
+        watch: checks::watch(&raw.watch)?,
+        poll: (how == Some(checks::How::Poll)).then_some(interval),
+    })
 }
 
 fn http_limits(raw: &RawOptions) -> Result<HttpLimits, ConfigError> {
@@ -371,6 +394,7 @@ pub fn describe(flag: &str) -> Option<Description> {
         .find(|range| range.flag == flag)
         .map(|range| Description { default: range.default_text(), bounds: range.bounds_text() })
         .or_else(|| checks::describe(flag))
+        .or_else(|| application::describe(flag))
         .or_else(|| bind::describe(flag))
         .or_else(|| green::describe(flag))
         .or_else(|| service::describe(flag))

@@ -219,6 +219,8 @@ pub const REPLACE_AGE_MIN: Duration = Duration::from_secs(5);
 pub const MEMORY_RELOAD_WAIT_MAX: Duration = Duration::from_secs(600);
 /// How much later than its age limit a worker may be replaced, as a part of that limit, so that not all go at once.
 pub const AGE_JITTER_PART: u32 = 10;
+/// Milliseconds between two looks at the files with `--reload poll`.
+pub const POLL_INTERVAL_MS: u64 = 1000;
 /// Changes of files within this time are one: editors write, rename and touch, version control a whole tree.
 pub const CHANGE_SETTLE: Duration = Duration::from_millis(200);
 /// A burst of changes longer than this is not waited for any more.

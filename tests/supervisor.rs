@@ -19,8 +19,8 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use spawning::birth::{Newborn, Order, Report};
 use spawning::config::{
-    AccessLog, AccessLogFormat, Bind, Config, Logging, Proxies, Reload, Service, Spill, UnixSocket,
-    WorkerLimits,
+    AccessLog, AccessLogFormat, ApplicationSettings, Bind, Config, Logging, Proxies, Reload, Service, Spill,
+    UnixSocket, WorkerLimits,
 };
 use spawning::limits::HttpLimits;
 use spawning::scoreboard::State;
@@ -222,6 +222,7 @@ fn config() -> Config {
     Config {
         factory: "unused".into(),
         arguments: Vec::new(),
+        application: ApplicationSettings::default(),
         binds: vec![Bind::Tcp("127.0.0.1:0".parse().unwrap())],
         binds_are_default: false,
         unix_socket: UnixSocket::default(),

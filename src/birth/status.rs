@@ -58,7 +58,7 @@ pub fn bear(inheritance: &StatusInheritance<'_>) -> io::Result<(u32, SupervisorC
         dimensions: inheritance.dimensions,
     };
     let inherited = vec![child.as_fd(), inheritance.scoreboard, inheritance.listener];
-    Ok((spawn(inheritance.command, &birth, inherited)?, Control::new(parent)))
+    Ok((spawn(inheritance.command, &birth, inherited, process::Start::default())?, Control::new(parent)))
 }
 
 /// The status process when it has just been born.

@@ -8,13 +8,17 @@ const INDENT: &str = "          ";
 
 /// Groups of options, in the order shown; a test sees to it that none is forgotten.
 pub(super) const GROUPS: &[(&str, &[&str])] = &[
-    ("What to serve", &["--factory", "--sysinfo", "--coverage", "--backdoor"]),
+    (
+        "What to serve",
+        &["--factory", "--chdir", "--python-path", "--script-name", "--sysinfo", "--coverage", "--backdoor"],
+    ),
     ("Where", &["--host", "--port", "--bind", "--unix-mode", "--unix-owner"]),
     (
         "With what",
         &[
             "--processes",
             "--threads",
+            "--main-thread",
             "--green",
             "--green-requests-max",
             "--queue",
@@ -60,7 +64,7 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ("As a service", &["--daemonize", "--pidfile", "--stdout", "--stderr", "--chuid"]),
     ("Status", &["--status-port", "--status-host"]),
     ("Where options come from", &["--config", "--check", "--print-config"]),
-    ("When to reload", &["--reload", "--watch"]),
+    ("When to reload", &["--reload", "--watch", "--poll-interval"]),
     (
         "Limits of a worker",
         &[
@@ -90,7 +94,7 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
 ];
 
 pub(super) const NOTES: &str = "Seconds may have up to three decimals, bytes may end in K, M or G. Of a repeated option the last \
-                     counts, but of --bind, --trusted-proxies and --watch each; -- ends the options. Every option may also be given by a \
+                     counts, but of --bind, --python-path, --trusted-proxies and --watch each; -- ends the options. Every option may also be given by a \
                      variable, SPAWN_PORT=80, or in the TOML file of --config, port = 80; the command line comes \
                      first, then the environment, then the file.";
 

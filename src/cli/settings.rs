@@ -9,13 +9,13 @@ use argh::FromArgs;
 
 use super::{EXIT_USAGE, Exit, OptionName, PROGRAM, Words, completion, help, manual, normal, options};
 use crate::config::sources::{APP, Given, Layer, Settable, Source};
-use crate::config::{self, Config, ConfigError, RawOptions, environment, file};
+use crate::config::{self, Config, ConfigError, RawOptions, environment, file, platform};
 
 /// Options that say what to do rather than how, so that only a command line can give them.
 const ACTIONS: [&str; 6] = ["--help", "--version", "--man", "--completion", "--check", "--print-config"];
 
 /// Options of which every mention counts, not the last alone.
-const REPEATABLE: [&str; 4] = [APP, "--bind", "--trusted-proxies", "--watch"];
+const REPEATABLE: [&str; 5] = [APP, "--bind", "--python-path", "--trusted-proxies", "--watch"];
 
 /// What to do with the options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum Action {
 pub struct Settings {
     /// The strongest first.
     layers: Vec<Layer>,
+    /// What platforms set by variables of their own, weaker than any layer.
+    platform: Vec<Layer>,
 }
 
 impl Settings {
@@ -45,6 +47,8 @@ impl Settings {
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, Exit> {
         let mut settings = Self::of_command_line(words)?;
+        let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
+        settings.platform = platform::layers(&variables);
         settings.layers.push(environment::layer(variables, settable())?);
         let layer = match settings.words()?.config.pop() {
             Some(name) => {
@@ -62,7 +66,7 @@ impl Settings {
         if layer.options.contains_key("--help") {
             return Err(Exit::answer(help()));
         }
-        let settings = Self { layers: vec![layer] };
+        let settings = Self { layers: vec![layer], platform: Vec::new() };
         let words = settings.words()?;
         if words.version {
             return Err(Exit::answer(format!("Spawning {}\n", env!("CARGO_PKG_VERSION"))));
@@ -150,7 +154,14 @@ impl Settings {
 
     /// What the strongest source that has the option gives to it.
     fn given(&self, flag: &str) -> Option<(&Source, &Given)> {
-        self.layers.iter().find_map(|layer| layer.options.get(flag).map(|given| (&layer.source, given)))
+        let platform = self.platform.iter().filter(|layer| self.counts(layer));
+        find(self.layers.iter().chain(platform), flag)
+    }
+
+    /// Whether no stronger source has chosen what would make a platform's variable mean something else.
+    fn counts(&self, platform: &Layer) -> bool {
+        let Source::Variable(name) = &platform.source else { return true };
+        platform::yields_to(name).iter().all(|flag| find(self.layers.iter(), flag).is_none())
     }
 
     /// Tells a fault as the source of the option would.
@@ -184,6 +195,10 @@ impl Settings {
             to_stdout: false,
         })
     }
+}
+
+fn find<'a>(mut layers: impl Iterator<Item = &'a Layer>, flag: &str) -> Option<(&'a Source, &'a Given)> {
+    layers.find_map(|layer| layer.options.get(flag).map(|given| (&layer.source, given)))
 }
 
 fn command_line(normal: Vec<String>, options: &[OptionName]) -> Layer {

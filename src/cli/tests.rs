@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{
-    self, AccessLog, AccessLogFormat, Account, Bind, LogFormat, LogLevel, LogPart, Logging, Proxies,
-    ProxyProtocol, Reload, Service, Spill, UnixSocket, WorkerLimits,
+    self, AccessLog, AccessLogFormat, Account, ApplicationSettings, Bind, LogFormat, LogLevel, LogPart,
+    Logging, Proxies, ProxyProtocol, Reload, Service, Spill, UnixSocket, WorkerLimits,
 };
 
 fn words(line: &str) -> Vec<String> {
@@ -59,19 +59,25 @@ fn account(user: &str, group: Option<&str>) -> Account {
 
 #[test]
 fn every_option_arrives_where_it_belongs() {
-    let line = "-f a.b -i ::1 -p 1 -b unix:@a -b fd://3 --unix-mode 600 --unix-owner a --status-port 9 --status-host ::1 -d --pidfile /tmp/pid \
+    let line = "-f a.b --chdir / --python-path usr --python-path etc --script-name /shop/ -i ::1 -p 1 -b unix:@a -b fd://3 --unix-mode 600 --unix-owner a --status-port 9 --status-host ::1 -d --pidfile /tmp/pid \
                 --stdout /tmp/out --stderr /tmp/err -u b:c -s 2 -t 0 --green gevent --green-requests-max 23 -l /dev/null --access-log-format %h --log-level debug --log-format json -v --sysinfo -c --backdoor --no-keepalive --deadman 4 \
                 --start-timeout 5 --queue 6 \
                 --queue-timeout 7.5 --request-line-bytes-max 800 --header-bytes-max 900 --header-count-max 10 \
                 --body-bytes-max 11K --header-timeout 12 --keepalive-timeout 13 --body-timeout 14 \
                 --body-bytes-per-s-min 15 --requests-per-connection-max 16 \
-                --response-stall-timeout 23 --connections-max 24 --spill-directory / --spill-bytes-max 25G --response-spill-bytes-max 26K -r dev -w src -w docs -m 17 \
+                --response-stall-timeout 23 --connections-max 24 --spill-directory / --spill-bytes-max 25G --response-spill-bytes-max 26K -r poll --poll-interval 27 -w src -w docs -m 17 \
                 --max-worker-memory 18M -a 19 --max-requests 20 --max-requests-jitter 21 --request-timeout 22 \
                 --stuck-timeout 0 --trusted-proxies unix, --proxy-protocol on app key=value";
     let seconds = std::time::Duration::from_secs;
     let expected = Config {
         factory: "a.b".to_owned(),
         arguments: words("app key=value"),
+        application: ApplicationSettings {
+            directory: Some("/".into()),
+            python_path: vec!["usr".into(), "etc".into()],
+            script_name: "/shop".to_owned(),
+            main_thread: false,
+        },
         binds: vec![Bind::Tcp("[::1]:1".parse().unwrap()), Bind::Abstract("a".to_owned()), Bind::Fd(3)],
         binds_are_default: false,
         unix_socket: UnixSocket { mode: 0o600, owner: Some(account("a", None)) },
@@ -120,6 +126,7 @@ fn every_option_arrives_where_it_belongs() {
         reload: Reload {
             dev: true,
             watch: ["src", "docs"].map(|path| std::path::absolute(path).unwrap()).to_vec(),
+            poll: Some(seconds(27)),
         },
         worker_limits: WorkerLimits {
             memory_bytes_max: Some(17 * 1024),

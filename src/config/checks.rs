@@ -3,8 +3,9 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::path::{self, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
+use super::application::absolute;
 use super::{AccessLog, ConfigError, Description};
 
 pub(super) const FACTORY_DEFAULT: &str = "spawning.wsgi_factory.config_factory";
@@ -22,7 +23,7 @@ pub(super) fn describe(flag: &str) -> Option<Description> {
         "--factory" => (FACTORY_DEFAULT.to_owned(), "a dotted path"),
         "--host" => (HOST_DEFAULT.to_string(), "an IPv4 or IPv6 address, or a host name"),
         "--config" => ("[tool.spawning] of ./pyproject.toml".to_owned(), "a TOML file"),
-        "--reload" => ("off".to_owned(), "dev"),
+        "--reload" => ("off".to_owned(), "dev or poll"),
         "--completion" => ("nothing".to_owned(), "bash, zsh or fish"),
         "--watch" => ("nothing".to_owned(), "a file or directory that exists"),
         "--access-log-file" => ("-".to_owned(), "a file in a writable directory"),
@@ -119,14 +120,24 @@ fn resolve(name: &str, port: u16) -> Result<SocketAddr, ConfigError> {
     first.copied().ok_or_else(|| refused(&"it has no address"))
 }
 
-/// `dev` is the only way to reload there is; Spawning 0.9 spelt it so.
-pub(super) fn reload(word: Option<&str>) -> Result<bool, ConfigError> {
+/// How changes of files are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// The kernel tells; Spawning 0.9 spelt it `dev`.
+    Events,
+    /// By looking at them now and then.
+    Poll,
+}
+
+pub(super) fn reload(word: Option<&str>) -> Result<Option<How>, ConfigError> {
     match word {
-        None => Ok(false),
-        Some("dev") => Ok(true),
+        None => Ok(None),
+        Some("dev") => Ok(Some(How::Events)),
+        Some("poll") => Ok(Some(How::Poll)),
         Some(word) => {
-            let hint = "write --reload dev, or leave it out and send SIGHUP to reload";
-            Err(ConfigError::new("--reload", format!("{word:?} is not dev"), hint))
+            let hint = "write --reload dev (or --reload poll where the kernel reports no changes), or leave it out \
+                        and send SIGHUP to reload";
+            Err(ConfigError::new("--reload", format!("{word:?} is neither dev nor poll"), hint))
         }
     }
 }
@@ -136,7 +147,7 @@ pub(super) fn watch(words: &[String]) -> Result<Vec<PathBuf>, ConfigError> {
     let check = |word: &String| {
         not_empty(word)?;
         fs::metadata(word).map_err(|cause| format!("{word:?} cannot be found: {cause}"))?;
-        path::absolute(word).map_err(|cause| format!("{word:?} cannot be found: {cause}"))
+        absolute(word)
     };
     let hint = "name a file or directory whose change is to reload the application";
     words.iter().map(|word| check(word).map_err(|fault| ConfigError::new("--watch", fault, hint))).collect()
@@ -155,7 +166,7 @@ pub(super) fn access_log(word: Option<&str>) -> Result<AccessLog, ConfigError> {
 /// The path is made absolute because an application may change its directory before the file is opened.
 pub(super) fn writable_file(word: &str) -> Result<PathBuf, String> {
     not_empty(word)?;
-    let file = path::absolute(word).map_err(|cause| format!("{word:?} cannot be found: {cause}"))?;
+    let file = absolute(word)?;
     match fs::metadata(&file) {
         Ok(found) if found.is_dir() => return Err(format!("{word:?} is a directory, not a file")),
         // Only a regular file is tried: to open a pipe would wait for its reader.

@@ -11,6 +11,7 @@ use super::{AccessLog, Bind, Config, GreenLibrary};
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct FactoryOptions<'a> {
     args: &'a [String],
+    python_path: &'a [PathBuf],
     host: Option<String>,
     port: Option<u16>,
     num_processes: usize,
@@ -36,6 +37,7 @@ impl<'a> From<&'a Config> for FactoryOptions<'a> {
         });
         Self {
             args: &config.arguments,
+            python_path: &config.application.python_path,
             host: address.map(|address| address.ip().to_string()),
             port: address.map(std::net::SocketAddr::port),
             num_processes: config.processes,

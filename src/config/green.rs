@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, Description, RawOptions, ranges};
+use super::{ConfigError, Description, RawOptions, application, ranges};
 
 const GREEN_HINT: &str =
     "write --threads 0 for eventlet's green threads, --threads 0 --green gevent for gevent's";
@@ -45,10 +45,14 @@ pub(super) fn describe(flag: &str) -> Option<Description> {
 
 /// How many threads, and which green ones in their place where there are none. To name a library is to ask for it.
 pub(super) fn threads(raw: &RawOptions) -> Result<(usize, Option<Green>), ConfigError> {
+    if raw.main_thread {
+        application::main_thread(raw.threads.as_deref(), raw.green.as_deref())?;
+    }
     let library = raw.green.as_deref().map(library).transpose()?;
     let requests_max = ranges::GREEN_REQUESTS_MAX.read(raw.green_requests_max.as_deref())?;
     let threads = match (raw.threads.as_deref(), library) {
         (None, Some(_)) => 0,
+        (None, None) if raw.main_thread => 1,
         (word, _) => ranges::THREADS.read(word)?,
     };
     match (threads, library) {

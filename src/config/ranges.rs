@@ -61,6 +61,7 @@ pub(super) const MAX_REQUESTS: Range =
 pub(super) const MAX_REQUESTS_JITTER: Range =
     number("--max-requests-jitter", "a number of requests", 0, 0, 1_000_000_000_000);
 pub(super) const REQUEST_TIMEOUT: Range = seconds("--request-timeout", 0, 0, DAY);
+pub(super) const POLL_INTERVAL: Range = seconds("--poll-interval", limits::POLL_INTERVAL_MS, 100, HOUR);
 pub(super) const STUCK_TIMEOUT: Range = seconds("--stuck-timeout", limits::STUCK_TIMEOUT_S * SECOND, 0, DAY);
 
 /// The whole table, for help, documentation and tests.
@@ -92,6 +93,7 @@ pub(super) const ALL: &[Range] = &[
     MAX_REQUESTS,
     MAX_REQUESTS_JITTER,
     REQUEST_TIMEOUT,
+    POLL_INTERVAL,
     STUCK_TIMEOUT,
 ];
 

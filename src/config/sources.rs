@@ -17,6 +17,8 @@ pub enum Source {
     CommandLine,
     /// Variables whose names begin with `SPAWN_`.
     Environment,
+    /// A variable that platforms set, see [`super::platform`].
+    Variable(&'static str),
     /// A TOML file, as its user names it.
     File(String),
     /// What a config factory answered, under the name it gives itself.
@@ -58,6 +60,7 @@ impl Source {
         match self {
             Self::CommandLine => "command line".to_owned(),
             Self::Environment => environment::variable(flag),
+            Self::Variable(name) => (*name).to_owned(),
             Self::File(name) | Self::Factory(name) => name.clone(),
         }
     }
@@ -69,6 +72,7 @@ impl Source {
         let (name, example) = match self {
             Self::CommandLine => return ConfigError { flag, fault, hint },
             Self::Environment => (environment::variable(&flag), format!("{}=", environment::variable(&flag))),
+            Self::Variable(name) => ((*name).to_owned(), format!("{name}=")),
             Self::File(file) | Self::Factory(file) => {
                 (format!("{}: {}", file.escape_debug(), key(&flag)), format!("{} = ", key(&flag)))
             }

@@ -17,6 +17,7 @@ fn nothing_but_an_application_is_enough() {
     let expected = Config {
         factory: "spawning.wsgi_factory.config_factory".to_owned(),
         arguments: vec!["mysite.wsgi.application".to_owned()],
+        application: ApplicationSettings::default(),
         binds: vec![Bind::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))],
         binds_are_default: true,
         unix_socket: UnixSocket::default(),
@@ -117,9 +118,12 @@ fn memory_without_a_letter_counts_kibibytes() {
 }
 
 #[test]
-fn dev_is_the_only_way_to_reload_and_only_what_exists_is_watched() {
+fn reloads_are_dev_or_poll_and_only_what_exists_is_watched() {
     let error = read(&RawOptions { reload: Some("always".into()), ..options() }).unwrap_err();
-    assert_eq!((error.flag.as_str(), error.fault.as_str()), ("--reload", "\"always\" is not dev"));
+    assert_eq!(
+        (error.flag.as_str(), error.fault.as_str()),
+        ("--reload", "\"always\" is neither dev nor poll")
+    );
     let error = read(&RawOptions { watch: vec!["/nonexistent".into()], ..options() }).unwrap_err();
     assert_eq!(error.flag, "--watch");
     assert!(error.fault.starts_with("\"/nonexistent\" cannot be found: "), "{error}");

@@ -51,6 +51,8 @@ pub struct Forwarded {
     pub host: Option<Vec<u8>>,
     /// The port the client connected to.
     pub port: Option<u16>,
+    /// The path below which the proxy has mounted the application, as sent, without a slash at its end.
+    pub prefix: Option<Vec<u8>>,
 }
 
 /// A client as a proxy names it.
@@ -88,7 +90,7 @@ impl Forwarded {
     ) -> Result<Option<Self>, RequestFault> {
         let mut elements = Vec::new();
         let mut clients = Vec::new();
-        let (mut scheme, mut host, mut port) = (None, None, None);
+        let (mut scheme, mut host, mut port, mut prefix) = (None, None, None, None);
         for (name, value) in head.headers().filter(|(name, _)| is_forwarded_field(name)) {
             let is = |expected: &[u8]| name.eq_ignore_ascii_case(expected);
             match name.len() {
@@ -97,6 +99,7 @@ impl Forwarded {
                 16 if is(b"x-forwarded-host") => once(&mut host, value)?,
                 16 if is(b"x-forwarded-port") => once(&mut port, value)?,
                 17 if is(b"x-forwarded-proto") => once(&mut scheme, value)?,
+                18 if is(b"x-forwarded-prefix") => once(&mut prefix, value)?,
                 _ => {}
             }
         }
@@ -107,6 +110,7 @@ impl Forwarded {
             scheme: scheme.map(|value| Scheme::parse(entry(value, hops))).transpose()?,
             host: host.map(|value| read_host(entry(value, hops))).transpose()?,
             port: port.map(|value| read_port(entry(value, hops))).transpose()?,
+            prefix: prefix.map(|value| read_prefix(entry(value, hops))).transpose()?,
         };
         let all = standard.agreed(older)?;
         Ok((all != Self::default()).then_some(all))
@@ -144,6 +148,7 @@ impl Forwarded {
             scheme: agreed(self.scheme, other.scheme)?,
             host: self.host.or(other.host),
             port: agreed(self.port, other.port)?,
+            prefix: agreed(self.prefix, other.prefix)?,
         })
     }
 }
@@ -227,6 +232,15 @@ fn read_port(value: &[u8]) -> Result<u16, RequestFault> {
     port.filter(|port| is_number && *port != 0).ok_or(RequestFault::Forwarded)
 }
 
+/// A path, whose beginning must not pass for another host when an application makes a URL of it.
+fn read_prefix(value: &[u8]) -> Result<Vec<u8>, RequestFault> {
+    let length = value.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+    let path = value.get(..length).unwrap_or_default();
+    let is_forbidden = |byte: &u8| !byte.is_ascii_graphic() && byte.is_ascii() || b"?#\\".contains(byte);
+    let is_path = value.starts_with(b"/") && !path.starts_with(b"//") && !path.iter().any(is_forbidden);
+    if value.is_empty() || is_path { Ok(path.to_vec()) } else { Err(RequestFault::Forwarded) }
+}
+
 /// The name of a valid host, and its port if it has one.
 fn split_host(host: &[u8]) -> (&[u8], Option<u16>) {
     let is_digits = |port: &[u8]| port.iter().all(u8::is_ascii_digit);
@@ -259,6 +273,7 @@ fn of_elements(elements: &[Element], is_trusted: &dyn Fn(IpAddr) -> bool) -> Res
         scheme: farthest.scheme.as_deref().map(Scheme::parse).transpose()?,
         host: farthest.host.as_deref().map(read_host).transpose()?,
         port: None,
+        prefix: None,
     })
 }
 

@@ -25,12 +25,14 @@ const DICT_ENTRIES_BEFORE_GROWTH: usize = 21;
 /// What is the same for every request of a process.
 pub(super) struct Template {
     common: Py<PyDict>,
+    script_name: String,
 }
 
 impl Template {
     pub(super) fn new(py: Python<'_>, config: &Config) -> PyResult<Self> {
+        let script_name = config.application.script_name.clone();
         let common = PyDict::new(py);
-        common.set_item(intern!(py, "SCRIPT_NAME"), intern!(py, ""))?;
+        common.set_item(intern!(py, "SCRIPT_NAME"), latin_1(py, script_name.as_bytes())?)?;
         common.set_item(intern!(py, "SERVER_SOFTWARE"), concat!("Spawning/", env!("CARGO_PKG_VERSION")))?;
         common.set_item(intern!(py, "wsgi.version"), (1, 0))?;
         common.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "http"))?;
@@ -40,12 +42,18 @@ impl Template {
         common.set_item(intern!(py, "wsgi.run_once"), false)?;
         common.set_item(intern!(py, "wsgi.input_terminated"), true)?;
         common.set_item(intern!(py, "wsgi.file_wrapper"), py.get_type::<FileWrapper>())?;
-        Ok(Self { common: common.unbind() })
+        Ok(Self { common: common.unbind(), script_name })
     }
 
     /// What one thread builds environs with.
     pub(super) fn environs<'py>(&self, py: Python<'py>) -> Environs<'py> {
-        Environs { common: self.common.bind(py).clone(), local: None, peer: None, names: HashMap::new() }
+        Environs {
+            common: self.common.bind(py).clone(),
+            script_name: self.script_name.clone(),
+            local: None,
+            peer: None,
+            names: HashMap::new(),
+        }
     }
 }
 
@@ -70,6 +78,8 @@ fn make_room(py: Python<'_>, template: &Bound<'_, PyDict>, has_peer_address: boo
 /// Builds environs for one thread.
 pub(super) struct Environs<'py> {
     common: Bound<'py, PyDict>,
+    /// The path below which the application is mounted, if no proxy names another.
+    script_name: String,
     /// The template for connections to one address: with one listener, for all.
     local: Option<(Option<SocketAddr>, Bound<'py, PyDict>)>,
     /// The last client: behind a proxy, every client.
@@ -93,11 +103,16 @@ impl<'py> Environs<'py> {
         let target = latin_1(py, head.target())?;
         // The asterisk of `OPTIONS *` is no path.
         let path = if head.path() == b"*" { b"" } else { head.path() };
+        let prefix = forwarded.and_then(|forwarded| forwarded.prefix.as_deref()).map(percent_decoded);
+        if let Some(prefix) = &prefix {
+            environ.set_item(intern!(py, "SCRIPT_NAME"), latin_1(py, prefix)?)?;
+        }
+        let prefix = prefix.as_deref().unwrap_or(self.script_name.as_bytes());
         match percent_decoded(path) {
-            Cow::Borrowed(path) if path == head.target() => {
+            Cow::Borrowed(path) if path == head.target() && prefix.is_empty() => {
                 environ.set_item(intern!(py, "PATH_INFO"), &target)?;
             }
-            path => environ.set_item(intern!(py, "PATH_INFO"), latin_1(py, &path)?)?,
+            path => environ.set_item(intern!(py, "PATH_INFO"), latin_1(py, below(&path, prefix))?)?,
         }
         environ.set_item(intern!(py, "QUERY_STRING"), latin_1(py, head.query())?)?;
         environ.set_item(intern!(py, "REQUEST_URI"), &target)?;
@@ -290,6 +305,11 @@ fn latin_1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>>
     };
     // SAFETY: PyUnicode_DecodeLatin1 returns nothing but str.
     Ok(unsafe { text.cast_into_unchecked() })
+}
+
+/// What of a path lies below `prefix`; of one that lies elsewhere all of it, as a proxy may have taken the prefix off.
+fn below<'a>(path: &'a [u8], prefix: &[u8]) -> &'a [u8] {
+    path.strip_prefix(prefix).filter(|rest| matches!(rest, [] | [b'/', ..])).unwrap_or(path)
 }
 
 /// `%2F` becomes `/`, as CGI demands (RFC 3875 section 4.1.5); a `%` without two digits stays.

@@ -49,6 +49,9 @@ pub fn evaluate(command: &[OsString], config: &Config, depth: Depth) -> Result<V
     let mut command = command_line(command).map_err(|error| refused(&error))?;
     let started_by_supervisor = std::env::var_os(process::HANDOVER_VARIABLE).is_some();
     let identities = Identities::look_up(config, started_by_supervisor).map_err(|failure| told(&failure))?;
+    if let Some(directory) = &config.application.directory {
+        command.current_dir(directory).env("PWD", directory);
+    }
     if let Some(identity) = identities.server {
         identity.assume_in(&mut command);
     }

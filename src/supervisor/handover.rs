@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,7 @@ impl Heir {
     /// Starts a new supervisor with the interpreter `program`.
     fn start(
         program: OsString,
+        directory: Option<&Path>,
         listeners: &Listeners,
         status: Option<&Listeners>,
         pid_file: Option<&PidFile>,
@@ -78,7 +80,7 @@ impl Heir {
         inherited.extend(status.into_iter().flat_map(|status| status.iter().map(AsFd::as_fd)));
         inherited.extend(pid_file.map(AsFd::as_fd));
         let estate = serde_json::to_string(&estate)?;
-        let pid = process::spawn_like_self(&command, &inherited, (HANDOVER_VARIABLE, &estate))?;
+        let pid = process::spawn_like_self(&command, &inherited, directory, (HANDOVER_VARIABLE, &estate))?;
         Ok(Self { pid, channel })
     }
 
@@ -143,7 +145,13 @@ impl Supervisor<'_> {
         }
         let Some(program) = self.commands.worker.first().cloned() else { return };
         let status = self.status.as_ref().map(StatusProcess::listeners);
-        match Heir::start(program, &self.listeners, status, self.pid_file.as_ref()) {
+        match Heir::start(
+            program,
+            self.working_directory.of_successor(),
+            &self.listeners,
+            status,
+            self.pid_file.as_ref(),
+        ) {
             Ok(heir) => {
                 tracing::info!(heir_pid = heir.pid, "starting another supervisor to hand over to");
                 self.heir = Some(heir);

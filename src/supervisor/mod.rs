@@ -21,6 +21,7 @@ mod start_failure;
 mod status_process;
 mod verdict;
 mod worker_handle;
+mod working_directory;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -50,6 +51,7 @@ use private_directory::PrivateDirectory;
 use start_failure::{EXIT_OPERATING_SYSTEM, StartFailure};
 use status_process::StatusProcess;
 use worker_handle::{Heard, WorkerHandle};
+use working_directory::WorkingDirectory;
 
 /// Seats beyond the most workers there can be, for those whose end is not yet dealt with.
 const SPARE_SEATS: usize = 4;
@@ -122,6 +124,7 @@ struct Supervisor<'a> {
     signals: Signals,
     listeners: Listeners,
     pid_file: Option<PidFile>,
+    working_directory: WorkingDirectory,
     private_directory: Option<PrivateDirectory>,
     status: Option<StatusProcess>,
     scoreboard: Scoreboard,
@@ -213,6 +216,7 @@ impl<'a> Supervisor<'a> {
             launch,
             notify: NotifySocket::from_environment(),
             pid_file,
+            working_directory: WorkingDirectory::new(&config),
             config,
             commands,
             cores,
@@ -432,10 +436,12 @@ impl<'a> Supervisor<'a> {
 
     fn try_spawn(&mut self, generation: u64, slot: usize) -> io::Result<WorkerHandle> {
         let seat = self.seats_free.first().copied().ok_or(io::ErrorKind::QuotaExceeded)?;
+        let directory = self.working_directory.of_generation(generation);
         let inheritance = Inheritance {
             command: &self.commands.worker,
             config: &self.config,
             private_directory: self.private_directory.as_ref().map(PrivateDirectory::path),
+            start: process::Start { directory: directory.as_deref(), keeps_input: false },
             listeners: &self.listeners,
             scoreboard: self.scoreboard_fd.as_fd(),
             dimensions: self.dimensions,

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -93,9 +94,18 @@ pub fn close_all_on_exec() -> io::Result<()> {
     Ok(())
 }
 
+/// Where a child starts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Start<'a> {
+    /// Its working directory; `None` is this process's.
+    pub directory: Option<&'a Path>,
+    /// Whether this process's standard input is its own, too, and not `/dev/null`.
+    pub keeps_input: bool,
+}
+
 /// Starts `command` with `inherited` and standard output and error, and returns its process id.
 ///
-/// The child's standard input is `/dev/null`, its signal mask empty, and it ignores SIGINT, SIGHUP and SIGUSR1:
+/// The child's signal mask is empty, and it ignores SIGINT, SIGHUP and SIGUSR1:
 /// a terminal and `systemctl kill` send those to all processes, and what they mean is the parent's decision.
 ///
 /// [`Command`] rather than fork and exec by hand: it allocates nothing between the two, and reports a failed exec to
@@ -103,11 +113,18 @@ pub fn close_all_on_exec() -> io::Result<()> {
 ///
 /// # Errors
 /// The operating system's, when it cannot fork or execute the program.
-pub fn spawn(command: &[OsString], inherited: &[BorrowedFd<'_>]) -> io::Result<u32> {
+pub fn spawn(command: &[OsString], inherited: &[BorrowedFd<'_>], start: Start<'_>) -> io::Result<u32> {
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let inherited: Vec<RawFd> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null());
+    command.args(arguments);
+    if !start.keeps_input {
+        command.stdin(Stdio::null());
+    }
+    if let Some(directory) = start.directory {
+        // What a shell does, and what some programs believe more than the kernel (POSIX `pwd`).
+        command.current_dir(directory).env("PWD", directory);
+    }
     for variable in NOT_FOR_CHILDREN {
         command.env_remove(variable);
     }
@@ -126,12 +143,16 @@ pub fn spawn(command: &[OsString], inherited: &[BorrowedFd<'_>]) -> io::Result<u
 pub fn spawn_like_self(
     command: &[OsString],
     inherited: &[BorrowedFd<'_>],
+    directory: Option<&Path>,
     (variable, value): (&str, &str),
 ) -> io::Result<u32> {
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let inherited: Vec<RawFd> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
     let blocked = SigSet::thread_get_mask()?;
     let mut command = Command::new(program);
+    if let Some(directory) = directory {
+        command.current_dir(directory);
+    }
     command.args(arguments).env(variable, value).env_remove("LISTEN_PID").env_remove("WATCHDOG_PID");
     let prepare = move || {
         keep_on_exec(&inherited)?;
@@ -260,9 +281,9 @@ mod tests {
 
     #[test]
     fn a_program_that_does_not_exist_is_the_parents_error() {
-        let error = spawn(&["/nonexistent/python".into()], &[]).unwrap_err();
+        let error = spawn(&["/nonexistent/python".into()], &[], Start::default()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        assert_eq!(spawn(&[], &[]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(spawn(&[], &[], Start::default()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]

@@ -59,7 +59,7 @@ def _settings(module: str) -> Any:
     if not found:
         raise LoadError(
             f"cannot import {module!r}: there is no such settings module "
-            "in the current directory or on sys.path"
+            f"in the working directory {Path.cwd()!s} or on sys.path"
         )
     try:
         # The first look loads the module. This one also finds out whether there is a key.

@@ -4,6 +4,7 @@ import ast
 import importlib
 import os
 import traceback
+from pathlib import Path
 from typing import Any
 
 PACKAGE = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120 (compared with names of files)
@@ -94,11 +95,18 @@ def _import_module(name: str, path: str) -> Any:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise _ModuleMissing(
                 f"cannot import {path!r}: there is no module named {error.name!r} "
-                "in the current directory or on sys.path"
+                f"in the working directory {_working_directory()!r} or on sys.path"
             ) from None
         raise _failure(f"cannot import {path!r}: it imports a module that does not exist", error) from error
     except BaseException as error:
         raise _failure(f"cannot import {path!r}: {describe(error)}", error) from error
+
+
+def _working_directory() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return os.environ.get("PWD", "which was removed")
 
 
 def _attribute(module: Any, module_name: str, attributes: str, path: str) -> Any:

@@ -1,7 +1,7 @@
 """Loads the application of a worker: factory, configuration, application, middleware."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,20 @@ def configure(factory: str, options: dict[str, Any]) -> dict[str, Any]:
 
     Raises :class:`spawning.importer.LoadError`.
     """
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    extend_import_path(options.get("python_path", ()))
     config = _call(import_object(factory), options, f"the config factory {factory!r}")
     if not isinstance(config, dict) or "app_factory" not in config:
         raise LoadError(f"the config factory {factory!r} must return a dict with the key 'app_factory'")
     return config
+
+
+def extend_import_path(python_path: Iterable[str]) -> None:
+    """Put the working directory first on ``sys.path``, and what the command line names before it.
+
+    Links are followed now: a module imported later, when they lead elsewhere, is of the same release.
+    """
+    first = [*(str(Path(path).resolve()) for path in python_path), str(Path.cwd())]
+    sys.path[:] = first + [path for path in sys.path if path not in first]
 
 
 def make_application(factory: str, config: dict[str, Any]) -> Callable[..., Any]:

@@ -255,3 +255,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_prefix_is_one_path_without_a_slash_at_its_end() {
+    let prefix = |value: &str| read(&format!("X-Forwarded-Prefix: {value}")).map(|it| it.prefix);
+    for (value, expected) in
+        [("/shop", "/shop"), ("/shop/", "/shop"), ("/a/b", "/a/b"), ("/", ""), ("/a%20b", "/a%20b")]
+    {
+        assert_eq!(prefix(value), Ok(Some(expected.into())), "{value}");
+    }
+    for value in ["shop", "//evil.example", "/a?b", "/a#b", "/a b", "/\\evil"] {
+        assert_eq!(prefix(value), Err(MALFORMED), "{value}");
+    }
+    assert_eq!(prefix("/a, /b"), Ok(Some(b"/b".to_vec())), "the peer's own");
+    assert_eq!(read("X-Forwarded-Prefix: /a\r\nX-Forwarded-Prefix: /a").unwrap_err(), REPEATED);
+}
