@@ -84,7 +84,7 @@ struct Words {
     #[argh(option, arg_name = "path")]
     python_path: Vec<String>,
 
-    /// path below which the application is mounted: SCRIPT_NAME of its requests, and taken off their PATH_INFO
+    /// path below which the application is mounted; it is taken off the path of each request
     #[argh(option, arg_name = "path")]
     script_name: Vec<String>,
 
