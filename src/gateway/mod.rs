@@ -22,7 +22,7 @@ pub use date::date_now;
 pub use outbox::{End, Haste, Lent, Message, Outbox, Outcome, Payload};
 pub use queue::{Queue, Taken};
 pub use quota::{Quota, Share};
-pub use reply::{Exchange, Line, Reply, Work};
+pub use reply::{Exchange, Handover, Line, Reply, Work};
 pub use request::{Body, ConnectionFacts, Request};
 pub use seat::{Seat, ThreadStat};
 pub use upload::{Upload, UploadFault, UploadReader};

@@ -1,5 +1,7 @@
 //! Answering a request from an application thread, without ever waiting for a slow client's socket.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ const NOBODY: u8 = 0;
 const THREAD: u8 = 1;
 /// The executor answers it, or has cut it off.
 const EXECUTOR: u8 = 2;
+/// The application has taken over the connection, and nobody else says anything on it.
+const TAKEN_OVER: u8 = 3;
 
 /// What an application thread does for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,12 @@ pub trait Line: Send + Sync {
 
     /// The same for the last words: if the socket takes them all, the peer is told that nothing more will come.
     fn send_last(&self, bytes: &[u8]) -> usize;
+
+    /// Another descriptor of the socket.
+    ///
+    /// # Errors
+    /// The kernel's, when there are no more.
+    fn duplicate(&self) -> io::Result<OwnedFd>;
 }
 
 /// What an executor and an application thread share about one connection. At most one request of it is with the
@@ -56,8 +66,10 @@ pub struct Exchange {
     worked_since_ms: AtomicU64,
     /// Pieces of the response that thread has sent.
     sends: AtomicU64,
-    /// Who answers the request: see [`Exchange::silence`].
+    /// Who answers the request: see [`Exchange::silence`] and [`Handover`].
     speaker: AtomicU8,
+    /// The application is done with the connection that it had taken over.
+    released: AtomicBool,
     /// Who waits for room.
     waiter: Mutex<Waiter>,
     room_made: Condvar,
@@ -93,6 +105,7 @@ impl Exchange {
             worked_since_ms: AtomicU64::new(0),
             sends: AtomicU64::new(0),
             speaker: AtomicU8::new(NOBODY),
+            released: AtomicBool::new(false),
             waiter: Mutex::new(Waiter::Nobody),
             room_made: Condvar::new(),
         }
@@ -151,9 +164,20 @@ impl Exchange {
     }
 
     /// Executor: from now on nothing that the application thread says is sent. Returns whether it has said nothing yet,
-    /// so that the executor may answer in its place.
+    /// so that the executor may answer in its place. A connection that was taken over stays so.
     pub fn silence(&self) -> bool {
-        self.speaker.swap(EXECUTOR, Ordering::SeqCst) == NOBODY
+        let kept = |speaker| (speaker != TAKEN_OVER).then_some(EXECUTOR);
+        self.speaker.fetch_update(Ordering::SeqCst, Ordering::SeqCst, kept) == Ok(NOBODY)
+    }
+
+    /// Executor: whether the application has taken over the connection, of which nothing may be read or written then.
+    pub fn is_taken_over(&self) -> bool {
+        self.speaker.load(Ordering::SeqCst) == TAKEN_OVER
+    }
+
+    /// Executor: whether the application is done with the connection that it had taken over.
+    pub fn is_released(&self) -> bool {
+        self.released.load(Ordering::SeqCst)
     }
 
     fn notify(&self) {
@@ -228,7 +252,17 @@ impl Reply {
         let exchange = &self.exchange;
         exchange.sends.store(exchange.sends.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         let before = exchange.speaker.compare_exchange(NOBODY, THREAD, Ordering::SeqCst, Ordering::SeqCst);
-        before != Err(EXECUTOR)
+        matches!(before, Ok(_) | Err(THREAD))
+    }
+
+    /// The way to take over the connection.
+    pub fn handover(&self) -> Handover {
+        Handover { exchange: Arc::clone(&self.exchange) }
+    }
+
+    /// Whether the application has taken over the connection: nothing that is sent here arrives.
+    pub fn is_taken_over(&self) -> bool {
+        self.exchange.is_taken_over()
     }
 
     /// Whether the client is gone.
@@ -295,6 +329,10 @@ impl Reply {
     /// Ends the response with `payload`, sent with as much `haste`.
     pub fn finish(mut self, mut payload: Payload, mut end: End, haste: Haste) {
         self.finished = true;
+        if self.is_taken_over() {
+            let message = self.message(Payload::Memory(Vec::new()), Some(Box::new(end)));
+            return self.exchange.outbox.send_now(message);
+        }
         if !self.speak() {
             payload = Payload::Memory(Vec::new());
             end.outcome = Outcome::Broken;
@@ -351,6 +389,42 @@ impl Payload {
         match self {
             Self::Memory(bytes) | Self::File { prefix: bytes, .. } => bytes.len(),
             Self::Lent { prefix, body } => prefix.len() + body.as_bytes().len(),
+        }
+    }
+}
+
+/// What the application takes over a connection by, once. It is done with it when this is dropped.
+#[derive(Debug)]
+pub struct Handover {
+    exchange: Arc<Exchange>,
+}
+
+impl Handover {
+    /// A descriptor of the connection, which from now on is the caller's alone to read and to write.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] when the request is answered already, or has been given up; the kernel's.
+    pub fn take(&self) -> io::Result<OwnedFd> {
+        let exchange = &self.exchange;
+        let descriptor = exchange.line.duplicate()?;
+        let before =
+            exchange.speaker.compare_exchange(NOBODY, TAKEN_OVER, Ordering::SeqCst, Ordering::SeqCst);
+        if before.is_err() {
+            let what = "the request is answered already, or its connection was taken over";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+        }
+        // Nothing more needs to be produced for the response.
+        exchange.close();
+        exchange.nudge();
+        Ok(descriptor)
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        if self.exchange.is_taken_over() {
+            self.exchange.released.store(true, Ordering::SeqCst);
+            self.exchange.nudge();
         }
     }
 }

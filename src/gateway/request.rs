@@ -19,6 +19,9 @@ pub struct Request {
     pub connection: Arc<ConnectionFacts>,
     /// What trusted proxies say of it; overrules what the connection and the head say.
     pub forwarded: Option<Box<Forwarded>>,
+    /// For a request that asks for another protocol: the bytes that have come behind it, so that the application can
+    /// take over the connection.
+    pub early: Option<Vec<u8>>,
     /// Where the answer goes.
     pub reply: Reply,
     /// When the request was complete.

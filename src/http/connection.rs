@@ -297,7 +297,12 @@ impl Connection {
         self.requests
     }
 
-    /// Bytes received and not yet used.
+    /// The bytes received and not yet used.
+    pub fn buffered(&self) -> &[u8] {
+        self.buffer.unread()
+    }
+
+    /// How many bytes that are.
     pub fn buffered_bytes(&self) -> usize {
         self.buffer.unread().len()
     }

@@ -8,6 +8,7 @@ mod environ;
 mod errors;
 mod file_wrapper;
 mod green;
+mod handover;
 mod hop_by_hop;
 mod input;
 mod plain_file;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use pyo3::exceptions::PyAssertionError;
+use pyo3::exceptions::{PyAssertionError, PyConnectionError, PyStopIteration};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -14,6 +14,7 @@ use super::FileWrapper;
 use super::environ::Environs;
 use super::errors::{describe, is_client_error};
 use super::green::Green;
+use super::handover::Handover;
 use super::response::{Response, Shortfall};
 use super::start_response::{StartResponse, body_bytes, refused};
 use crate::gateway::{Haste, Lent, Queue, Request};
@@ -50,8 +51,11 @@ impl<'py> Prepared<Bound<'py, PyDict>, Bound<'py, StartResponse>> {
         request: Request,
         green: Option<Arc<Green>>,
     ) -> Option<Self> {
-        let Request { head, body, connection, forwarded, reply, .. } = request;
-        let environ = environs.build(py, &head, body, &connection, forwarded.as_deref());
+        let Request { head, body, connection, forwarded, early, reply, .. } = request;
+        let mut environ = environs.build(py, &head, body, &connection, forwarded.as_deref());
+        if let Some(early) = early {
+            environ = environ.and_then(|environ| Handover::offer(environ, reply.handover(), early));
+        }
         let start_response = Bound::new(py, StartResponse::new(Response::new(reply, head), green));
         match (environ, start_response) {
             (Ok(environ), Ok(start_response)) => Some(Self { environ, start_response }),
@@ -216,6 +220,9 @@ impl<'py> Exchange<'_, 'py> {
         // An application that holds on to start_response elsewhere cannot keep the client waiting: the borrow ends
         // with the call that took it.
         let Ok(mut slot) = self.start_response.try_borrow_mut() else { return };
+        if slot.response.is_taken_over() && is_farewell(py, error) {
+            return slot.response.fail(self.haste());
+        }
         log_exception(py, &slot.response, error);
         slot.response.fail(self.haste());
     }
@@ -316,10 +323,16 @@ fn close(result: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 fn must_be_started(response: &Response) -> PyResult<()> {
-    if response.is_started() {
+    if response.is_started() || response.is_taken_over() {
         return Ok(());
     }
     Err(PyAssertionError::new_err("the application did not call start_response before its body (PEP 3333)"))
+}
+
+/// Whether an exception is how applications leave that have taken over their connection: other servers want
+/// `StopIteration`, and a client that is gone is an everyday matter.
+fn is_farewell(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyStopIteration>(py) || error.is_instance_of::<PyConnectionError>(py)
 }
 
 fn log_exception(py: Python<'_>, response: &Response, error: &PyErr) {

@@ -205,7 +205,7 @@ impl Response {
     /// The head's bytes, if they are not sent yet.
     fn take_head(&mut self, body: BodyLength) -> Result<Vec<u8>, ResponseFault> {
         let Some(reply) = &self.reply else { return Ok(Vec::new()) };
-        if self.is_head_sent() {
+        if self.is_head_sent() || (self.stage == Stage::Unstarted && reply.is_taken_over()) {
             return Ok(Vec::new());
         }
         let plan = self.writer.finish(reply.facts(), body, reply.may_keep_alive(), &date_now())?;
@@ -244,8 +244,14 @@ impl Response {
         }
     }
 
+    /// Whether the application has taken over the connection, so that nothing of the response is sent.
+    pub(super) fn is_taken_over(&self) -> bool {
+        self.reply.as_ref().is_some_and(Reply::is_taken_over)
+    }
+
     fn shortfall(&self) -> Option<Shortfall> {
         match self.framing() {
+            _ if self.is_taken_over() => None,
             ResponseFraming::Length(declared_bytes) if self.overlong && !self.may_be_overlong => {
                 Some(Shortfall::Overlong { declared_bytes })
             }

@@ -93,6 +93,7 @@ impl Drop for Listener {
 pub struct Stream {
     fd: Arc<OwnedFd>,
     registration: Rc<Registration>,
+    is_watched: bool,
     reactor: Reactor,
 }
 
@@ -104,7 +105,14 @@ impl Stream {
     pub fn new(reactor: &Reactor, accepted: Accepted) -> io::Result<Self> {
         let fd = Arc::new(accepted.fd);
         let registration = reactor.register(fd.as_fd(), Interest::Both)?;
-        Ok(Self { fd, registration, reactor: reactor.clone() })
+        Ok(Self { fd, registration, is_watched: true, reactor: reactor.clone() })
+    }
+
+    /// Ends the watch, for good: somebody else reads and writes from now on.
+    pub fn unwatch(&mut self) {
+        if std::mem::take(&mut self.is_watched) {
+            self.reactor.deregister(&self.registration, Some(self.fd.as_fd()));
+        }
     }
 
     /// An end for another thread to send through, while this executor does not.
@@ -214,6 +222,9 @@ fn would_block(error: io::Error, clear: impl FnOnce()) -> io::Result<Option<usiz
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if !self.is_watched {
+            return;
+        }
         // Nobody can come to hold it any more.
         let is_last_holder = Arc::strong_count(&self.fd) == 1;
         self.reactor.deregister(&self.registration, (!is_last_holder).then(|| self.fd.as_fd()));
@@ -229,6 +240,14 @@ impl Sender {
     /// which the executor will find.
     pub fn send(&self, bytes: &[u8]) -> usize {
         socket::send(self.0.as_fd(), bytes).unwrap_or(0)
+    }
+
+    /// Another descriptor of the connection.
+    ///
+    /// # Errors
+    /// The kernel's, when there are no more.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone()
     }
 
     /// As [`Sender::send`], for our last words: see [`Stream::try_write_last`].

@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -23,6 +24,7 @@ use crate::limits::{LINGER_BYTES_MAX, LINGER_SILENCE_MAX, LINGER_TIMEOUT};
 use crate::reactor::{Accepted, Sender, Stream};
 use crate::sys::clock;
 
+mod handover;
 mod sending;
 mod streaming;
 
@@ -57,6 +59,8 @@ enum Relayed {
     Withdrawn(Box<Request>),
     /// The application took too long, and the client was answered in its place.
     CalledOff,
+    /// The application has taken over the connection, and has ended the call for the request or not yet.
+    TakenOver(Option<Box<End>>),
 }
 
 /// What woke a task that waits for its peer.
@@ -237,9 +241,13 @@ impl Conversation {
         self.exchange.reopen(self.machine.buffered_bytes() > 0);
         let mut patience = Patience::new(&self.desk.config, &head, received_at);
         self.desk.set_deadline(&self.entry, Some(patience.first_look(received_at)));
-        let reply = Reply::new(Arc::clone(&self.exchange), head.facts());
+        let early = handover::suits(&head).then(|| self.machine.buffered().to_vec());
+        let mut facts = head.facts();
+        // An application that keeps the offer must not meet the next request of the connection with it.
+        facts.keep_alive &= early.is_none();
+        let reply = Reply::new(Arc::clone(&self.exchange), facts);
         let connection = Arc::clone(&self.peer.facts);
-        self.desk.submit(Box::new(Request { head, body, connection, forwarded, reply, received_at }));
+        self.desk.submit(Box::new(Request { head, body, connection, forwarded, early, reply, received_at }));
         let (end, all_written) = match self.relay(&mut patience, received_at, request_bytes).await {
             Relayed::Whole(end) => (end, true),
             Relayed::Cut(end) => (end, false),
@@ -247,6 +255,9 @@ impl Conversation {
                 return Some(Box::pin(self.give_up(*request, request_bytes)).await);
             }
             Relayed::CalledOff => return Some(Over::Gone),
+            Relayed::TakenOver(end) => {
+                return Some(Box::pin(self.outlast(end, received_at, request_bytes)).await);
+            }
         };
         self.conclude(&end, received_at, request_bytes);
         if !all_written {
@@ -279,11 +290,17 @@ impl Conversation {
                     self.exchange.close();
                 }
                 if let Some(end) = end {
+                    if self.exchange.is_taken_over() {
+                        return Relayed::TakenOver(Some(end));
+                    }
                     if called_off {
                         return Relayed::CalledOff;
                     }
                     return if all_written { Relayed::Whole(end) } else { Relayed::Cut(end) };
                 }
+            }
+            if self.exchange.is_taken_over() {
+                return Relayed::TakenOver(None);
             }
             let is_hung_up = self.entry.registration.is_hung_up();
             if is_hung_up {
@@ -337,6 +354,9 @@ impl Conversation {
     /// whether it was answered. The connection stays ours until the thread lets go of its exchange.
     async fn call_off(&self, head: Option<RequestHead>, received_at: Instant, request_bytes: u64) -> bool {
         let unanswered = self.exchange.silence();
+        if self.exchange.is_taken_over() {
+            return false;
+        }
         self.exchange.close();
         let Some(work) = self.exchange.work(clock::monotonic_ms()) else { return false };
         let request = head.as_ref().map_or_else(String::new, |head| {
@@ -468,5 +488,9 @@ impl gateway::Line for DirectLine {
 
     fn send_last(&self, bytes: &[u8]) -> usize {
         self.0.send_last(bytes)
+    }
+
+    fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.0.duplicate()
     }
 }

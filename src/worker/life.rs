@@ -326,6 +326,8 @@ async fn attend(desk: Rc<Desk>, listeners: Vec<Arc<OwnedFd>>) {
         desk.phase() >= Phase::Stopping || (desk.phase() >= Phase::Draining && desk.connections() == 0)
     })
     .await;
+    // Who is told so only now may have something to log.
+    desk.reactor.next_turn().await;
     desk.close_log();
 }
 

@@ -52,7 +52,15 @@ impl Conversation {
         self.desk.set_deadline(&self.entry, Some(patience.first_look(received_at)));
         let reply = Reply::new(Arc::clone(&self.exchange), head.facts());
         let (body, connection) = (Body::Stream(upload.reader()), Arc::clone(&self.peer.facts));
-        self.desk.submit(Box::new(Request { head, body, connection, forwarded, reply, received_at }));
+        self.desk.submit(Box::new(Request {
+            head,
+            body,
+            connection,
+            forwarded,
+            early: None,
+            reply,
+            received_at,
+        }));
 
         // The machine is lent to the reading side, and nobody asks it anything meanwhile.
         let idle = Connection::new(Arc::clone(&self.desk.http_limits), false, received_at);
@@ -79,7 +87,7 @@ impl Conversation {
             Relayed::Whole(end) => (end, true),
             Relayed::Cut(end) => (end, false),
             Relayed::Withdrawn(request) => return Some(self.give_up(*request, head_bytes).await),
-            Relayed::CalledOff => return Some(Over::Gone),
+            Relayed::CalledOff | Relayed::TakenOver(_) => return Some(Over::Gone),
         };
         if let Some(Read::Refused { fault, answered: true }) = read {
             (end.status, end.body_bytes) = (fault.status().0, 0);

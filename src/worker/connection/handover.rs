@@ -1,0 +1,47 @@
+//! Connections that the application has taken over, to speak another protocol: they are counted and outlasted, no more.
+
+use std::time::Instant;
+
+use super::{Conversation, Over};
+use crate::gateway::{End, Message, Outcome};
+use crate::http::{BodyFraming, RequestHead};
+use crate::worker::life::Phase;
+
+/// What the access log shows for a connection that was taken over (RFC 9110 section 15.2.2).
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+/// Whether the connection of a request is offered to the application: its client asks for another protocol, but for
+/// HTTP/2 (`h2c`, which clients offer to every server), and sends no body that would have to be told from it.
+pub(super) fn suits(head: &RequestHead) -> bool {
+    let is_for_application = |protocol: &[u8]| !protocol.eq_ignore_ascii_case(b"h2c");
+    head.asks_upgrade()
+        && matches!(head.framing(), BodyFraming::None | BodyFraming::Length(0))
+        && head.header(b"upgrade").is_some_and(is_for_application)
+}
+
+impl Conversation {
+    /// Waits until the application is done with both, the call for the request and the connection, and logs it. Its
+    /// socket may block now, so nothing is read or written here. A process that stops waits for neither.
+    pub(super) async fn outlast(
+        &mut self,
+        mut end: Option<Box<End>>,
+        received_at: Instant,
+        request_bytes: u64,
+    ) -> Over {
+        self.stream.unwatch();
+        self.desk.set_deadline(&self.entry, None);
+        loop {
+            while let Some(Message { end: of_message, .. }) = self.entry.next_message() {
+                end = end.or(of_message);
+            }
+            let is_over = end.is_some() && self.exchange.is_released();
+            if is_over || self.desk.phase() >= Phase::Stopping {
+                break;
+            }
+            self.pause().await;
+        }
+        let head = end.and_then(|end| end.head);
+        self.conclude(&End::new(Outcome::Close, SWITCHING_PROTOCOLS, 0, head), received_at, request_bytes);
+        Over::Gone
+    }
+}
