@@ -22,7 +22,7 @@ DOCS   := $(CURDIR)/target/docs-venv
 # One cache for cargo, whether we or pip call it.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
-PACKAGE_SOURCES := $(wildcard Cargo.toml Cargo.lock pyproject.toml) \
+PACKAGE_SOURCES := $(wildcard .cargo/config.toml Cargo.toml Cargo.lock pyproject.toml) \
     $(shell find src workers -type f \( -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name py.typed -o -name '*.html' \) 2>/dev/null)
 
 say = @printf '==> %s\n'
@@ -134,11 +134,11 @@ clean: ## Remove whatever was built or set up, the example's database included
 
 # The steps that the verbs stand on.
 
-# glommio's build script runs git, and links its own copy of liburing with the C compiler.
+# glommio compiles its own copy of liburing with the C compiler, which also links.
 rust:
 	@command -v cargo >/dev/null || \
 	    { printf 'cargo is missing\nhint: install Rust, see https://rustup.rs\n' >&2; exit 1; }
-	@.ci/install $(call missing,git:git cc:build-essential)
+	@.ci/install $(call missing,cc:build-essential)
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || \
 	    rustup component add rustfmt clippy || echo 'rustfmt or clippy is missing: `make lint` will fail' >&2
 

@@ -251,7 +251,8 @@ fn send_signal(pid: u32, signal: Signal) -> io::Result<()> {
 /// The number of the calling thread by which Python, too, knows it (`threading.get_ident`, `pthread_self(3)`).
 pub fn thread_number() -> u64 {
     // SAFETY: always succeeds, and reads nothing but the thread's own registers.
-    unsafe { libc::pthread_self() }
+    let thread = unsafe { libc::pthread_self() };
+    thread as u64 // a number in glibc, a pointer in musl
 }
 
 /// Gives the calling thread the name that `ps -L`, `top -H` and debuggers show; its first 15 bytes count.
