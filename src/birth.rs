@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::limits::CONTROL_MESSAGE_BYTES_MAX;
 use crate::scoreboard::{Dimensions, Scoreboard, cut_in_the_middle};
 use crate::sys::control_socket::ControlSocket;
+use crate::sys::fork::PrivateFd;
 use crate::sys::{process, shared_memory};
 
 mod status;
@@ -238,7 +239,7 @@ pub struct Newborn {
     /// What it was told.
     pub birth: Birth,
     /// The listening sockets. Non-blocking, and to stay so: siblings share them.
-    pub listeners: Vec<OwnedFd>,
+    pub listeners: Vec<PrivateFd>,
     /// The way to its supervisor.
     pub control: WorkerControl,
     /// The scoreboard, on which it already sits in its seat, loading.
@@ -255,7 +256,8 @@ impl Newborn {
         let mut numbers = birth.listeners.clone();
         numbers.extend([birth.control, birth.scoreboard]);
         check_each_is_named_once(numbers)?;
-        let listeners = birth.listeners.iter().copied().map(process::adopt).collect::<io::Result<_>>()?;
+        let adopt = |fd| process::adopt(fd).map(PrivateFd::new);
+        let listeners = birth.listeners.iter().copied().map(adopt).collect::<io::Result<_>>()?;
         let control = Control::new(process::adopt(birth.control)?.into());
         let scoreboard = Scoreboard::open(process::adopt(birth.scoreboard)?.as_fd(), birth.dimensions)?;
         let process = scoreboard.process(birth.seat).ok_or(io::ErrorKind::InvalidData)?;
@@ -292,6 +294,7 @@ impl Newborn {
             scoreboard: -1,
             dimensions,
         };
+        let listeners = listeners.into_iter().map(PrivateFd::new).collect();
         Ok((Self { birth, listeners, control: Control::new(child), scoreboard }, Control::new(parent)))
     }
 }

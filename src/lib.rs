@@ -38,11 +38,11 @@ mod _core {
     use crate::config::{Config, Extra};
     use crate::gateway::Application;
     use crate::limits::LOG_RETRY_PAUSE;
-    use crate::python::PythonApplication;
+    use crate::python::{PythonApplication, tell_children_by};
     use crate::supervisor::Commands;
     use crate::supervisor::evaluate::{Depth, evaluate};
     use crate::sys::standard_streams::Stream;
-    use crate::sys::{affinity, output};
+    use crate::sys::{affinity, fork, output};
     use crate::{log, supervisor};
 
     /// The exit status of a worker that could not even begin (`EX_SOFTWARE` of sysexits.h).
@@ -119,6 +119,7 @@ mod _core {
                 .inspect(|newborn| log::init(newborn.birth.config.logging))
                 .inspect_err(|_| log::init(Logging::default()))?;
             log::start_writer();
+            tell_children_by(fork::is_child);
             let application = PythonApplication::new(
                 newborn.birth.config.clone(),
                 newborn.birth.slot,
@@ -158,6 +159,14 @@ mod _core {
     fn wait_until_writable(py: Python<'_>, descriptor: i32) {
         let stream = if descriptor == 1 { Stream::Output } else { Stream::Error };
         py.detach(|| output::wait_until_writable(stream.as_fd(), LOG_RETRY_PAUSE));
+    }
+
+    /// Has processes that the application forks lose the handlers which the signals of these numbers have now.
+    #[pyfunction]
+    fn reset_in_children(signals: Vec<i32>) {
+        for number in signals {
+            fork::reset_in_children(number);
+        }
     }
 
     /// Is the status process, born through descriptor `birth`; returns the exit status.

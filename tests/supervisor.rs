@@ -86,7 +86,7 @@ fn serve(newborn: &Newborn, behaviour: &str) {
         std::process::exit(0);
     }
     score.set_state(State::Accepting);
-    let listener = TcpListener::from(newborn.listeners[0].try_clone().unwrap());
+    let listener = TcpListener::from(newborn.listeners[0].as_fd().try_clone_to_owned().unwrap());
     loop {
         let readable = sys::wait::readable(&[newborn.control.as_fd(), listener.as_fd()], None).unwrap();
         if readable[0] && newborn.control.receive().unwrap() != Some(Order::Accept) {

@@ -7,6 +7,7 @@ mod application;
 mod environ;
 mod errors;
 mod file_wrapper;
+mod fork;
 mod green;
 mod handover;
 mod hop_by_hop;
@@ -19,4 +20,5 @@ mod threads;
 
 pub use application::PythonApplication;
 pub(crate) use file_wrapper::FileWrapper;
+pub use fork::tell_children_by;
 pub(crate) use input::Input;

@@ -13,6 +13,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use super::FileWrapper;
 use super::environ::Environs;
 use super::errors::{describe, is_client_error};
+use super::fork::leave_if_child;
 use super::green::Green;
 use super::handover::Handover;
 use super::response::{Response, Shortfall};
@@ -116,10 +117,15 @@ impl<'py> Exchange<'_, 'py> {
     }
 
     fn converse(&self, application: &Bound<'py, PyAny>, environ: &Bound<'py, PyDict>) -> PyResult<()> {
-        let result = application.call1((environ, &self.start_response))?;
+        let returned = application.call1((environ, &self.start_response));
+        if leave_if_child(application.py(), &returned) {
+            return Ok(());
+        }
+        let result = returned?;
         let sent = self.send(&result);
         // PEP 3333: close() is called however the iteration ended.
         let closed = close(&result);
+        leave_if_child(application.py(), &closed);
         match (sent, closed) {
             (Err(first), Err(second)) => {
                 self.log(result.py(), &first);
@@ -179,6 +185,9 @@ impl<'py> Exchange<'_, 'py> {
             return self.finish_with(body_bytes(&piece?)?);
         }
         for piece in pieces {
+            if leave_if_child(result.py(), &piece) {
+                return Ok(());
+            }
             let piece = piece?;
             let piece = body_bytes(&piece)?;
             if piece.as_bytes().is_empty() {

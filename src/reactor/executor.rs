@@ -171,8 +171,8 @@ impl Reactor {
         self.0.readiness.register(fd, interest, &self.0.runnable)
     }
 
-    /// Ends the watch of a descriptor; `None` when it is closed right afterwards, and open nowhere else.
-    pub fn deregister(&self, registration: &Registration, fd: Option<BorrowedFd<'_>>) {
+    /// Ends the watch of a descriptor, before it is closed.
+    pub fn deregister(&self, registration: &Registration, fd: BorrowedFd<'_>) {
         self.0.readiness.deregister(registration, fd);
     }
 

@@ -20,7 +20,8 @@ const EVENTS_PER_WAIT_MAX: usize = 256;
 /// epoll demands. Anything else that concerns the task (a deadline, a message) wakes it through the same door.
 #[derive(Debug)]
 pub struct Registration {
-    token: usize,
+    key: usize,
+    token: Token,
     readable: Cell<bool>,
     writable: Cell<bool>,
     peer_ended: Cell<bool>,
@@ -79,11 +80,31 @@ impl Registration {
     }
 }
 
+/// By what the kernel reports a registration: its place, and a number that tells it from others that had this place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Token {
+    generation: u32,
+    key: u32,
+}
+
+impl Token {
+    fn bits(self) -> u64 {
+        u64::from(self.generation) << u32::BITS | u64::from(self.key)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    fn from_bits(bits: u64) -> Self {
+        Self { generation: (bits >> u32::BITS) as u32, key: bits as u32 }
+    }
+}
+
 /// All registrations of an executor.
 #[derive(Debug)]
 pub(super) struct Readiness {
     epoll: Epoll,
     registrations: RefCell<Slab<Rc<Registration>>>,
+    /// Tokens given out.
+    generation: Cell<u32>,
     events: RefCell<Vec<EpollEvent>>,
 }
 
@@ -92,6 +113,7 @@ impl Readiness {
         Ok(Self {
             epoll: Epoll::new()?,
             registrations: RefCell::new(Slab::new()),
+            generation: Cell::new(0),
             events: RefCell::new(vec![EpollEvent::EMPTY; EVENTS_PER_WAIT_MAX]),
         })
     }
@@ -104,8 +126,10 @@ impl Readiness {
     ) -> io::Result<Rc<Registration>> {
         let mut registrations = self.registrations.borrow_mut();
         let entry = registrations.vacant_entry();
+        let token = self.new_token(entry.key());
         let registration = Rc::new(Registration {
-            token: entry.key(),
+            key: entry.key(),
+            token,
             readable: Cell::new(false),
             writable: Cell::new(interest == Interest::Both),
             peer_ended: Cell::new(false),
@@ -113,18 +137,24 @@ impl Readiness {
             waker: RefCell::new(None),
             runnable: Rc::clone(runnable),
         });
-        self.epoll.add(fd, registration.token as u64, interest)?;
+        self.epoll.add(fd, token.bits(), interest)?;
         entry.insert(Rc::clone(&registration));
         Ok(registration)
     }
 
-    /// Forgets a registration whose descriptor is about to be closed here. A descriptor that someone else still
-    /// holds open, `fd`, must be removed from the epoll set, which closing does only for the last holder.
-    pub(super) fn deregister(&self, registration: &Registration, fd: Option<BorrowedFd<'_>>) {
-        if let Some(fd) = fd {
-            let _ = self.epoll.remove(fd);
-        }
-        self.registrations.borrow_mut().try_remove(registration.token);
+    /// Ends the watch of `fd`, which is about to be closed, and forgets its registration. Closing would do only for
+    /// the last holder: an application thread may hold the descriptor, or a process that the application forked.
+    pub(super) fn deregister(&self, registration: &Registration, fd: BorrowedFd<'_>) {
+        let _ = self.epoll.remove(fd);
+        self.registrations.borrow_mut().try_remove(registration.key);
+    }
+
+    /// A token that was never given out, for the registration of that key: news of one that is gone must not be taken
+    /// for news of its successor.
+    fn new_token(&self, key: usize) -> Token {
+        let generation = self.generation.get().wrapping_add(1);
+        self.generation.set(generation);
+        Token { generation, key: u32::try_from(key).unwrap_or(u32::MAX) }
     }
 
     /// Waits at most `timeout` and wakes the tasks of everything that became ready. Returns whether anything did.
@@ -133,13 +163,13 @@ impl Readiness {
         let found = self.epoll.wait(&mut events, timeout)?;
         let registrations = self.registrations.borrow();
         for event in events.iter().take(found) {
-            let Some(registration) =
-                usize::try_from(event.token()).ok().and_then(|token| registrations.get(token))
-            else {
-                continue;
-            };
-            registration.note(*event);
-            registration.wake();
+            let token = Token::from_bits(event.token());
+            if let Some(registration) = registrations.get(token.key as usize)
+                && registration.token == token
+            {
+                registration.note(*event);
+                registration.wake();
+            }
         }
         Ok(found > 0)
     }
@@ -164,5 +194,55 @@ impl Registration {
         if event.hung_up() {
             self.hung_up.set(true);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn watched(readiness: &Readiness, socket: &UnixStream) -> Rc<Registration> {
+        readiness.register(socket.as_fd(), Interest::Both, &Rc::default()).unwrap()
+    }
+
+    #[test]
+    fn a_token_survives_the_kernel() {
+        let token = Token { generation: u32::MAX - 1, key: 7 };
+        assert_eq!(Token::from_bits(token.bits()), token);
+    }
+
+    #[test]
+    fn news_of_a_registration_that_is_gone_is_not_taken_for_its_successors() {
+        let readiness = Readiness::new().unwrap();
+        let (first, mut first_peer) = UnixStream::pair().unwrap();
+        let registration = watched(&readiness, &first);
+        // As a process that was forked by hand would keep it: open, and in the set.
+        let _copy = first.try_clone().unwrap();
+        readiness.registrations.borrow_mut().remove(registration.key);
+        drop(first);
+        let (second, _second_peer) = UnixStream::pair().unwrap();
+        let successor = watched(&readiness, &second);
+        assert_eq!(successor.key, registration.key);
+        readiness.wait(Some(Duration::ZERO)).unwrap();
+        first_peer.write_all(b"news").unwrap();
+        drop(first_peer);
+        readiness.wait(Some(Duration::ZERO)).unwrap();
+        assert!(!successor.is_readable() && !successor.is_hung_up());
+    }
+
+    #[test]
+    fn what_is_deregistered_raises_no_more_events_though_a_copy_is_open() {
+        let readiness = Readiness::new().unwrap();
+        let (socket, mut peer) = UnixStream::pair().unwrap();
+        let _copy = socket.try_clone().unwrap();
+        let registration = watched(&readiness, &socket);
+        readiness.wait(Some(Duration::ZERO)).unwrap();
+        readiness.deregister(&registration, socket.as_fd());
+        peer.write_all(b"news").unwrap();
+        assert!(!readiness.wait(Some(Duration::ZERO)).unwrap());
     }
 }

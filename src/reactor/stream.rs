@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use super::{Reactor, Registration};
 use crate::sys::epoll::Interest;
+use crate::sys::fork::PrivateFd;
 use crate::sys::socket;
 
 /// A listening socket that every worker shares: it is the supervisor's, non-blocking for ever.
 #[derive(Debug)]
 pub struct Listener {
-    fd: Arc<OwnedFd>,
+    fd: Arc<PrivateFd>,
     local: Option<SocketAddr>,
     registration: Rc<Registration>,
     reactor: Reactor,
@@ -35,7 +36,7 @@ impl Listener {
     ///
     /// # Errors
     /// The kernel's, when it cannot be watched.
-    pub fn new(reactor: &Reactor, fd: Arc<OwnedFd>) -> io::Result<Self> {
+    pub fn new(reactor: &Reactor, fd: Arc<PrivateFd>) -> io::Result<Self> {
         let registration = reactor.register(fd.as_fd(), Interest::Input)?;
         // Connections inherit it.
         socket::set_nodelay(fd.as_fd());
@@ -84,14 +85,14 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.reactor.deregister(&self.registration, Some(self.fd.as_fd()));
+        self.reactor.deregister(&self.registration, self.fd.as_fd());
     }
 }
 
 /// A connection: non-blocking reads and writes, and the readiness to try them again.
 #[derive(Debug)]
 pub struct Stream {
-    fd: Arc<OwnedFd>,
+    fd: Arc<PrivateFd>,
     registration: Rc<Registration>,
     is_watched: bool,
     reactor: Reactor,
@@ -103,7 +104,7 @@ impl Stream {
     /// # Errors
     /// The kernel's, when it cannot be watched.
     pub fn new(reactor: &Reactor, accepted: Accepted) -> io::Result<Self> {
-        let fd = Arc::new(accepted.fd);
+        let fd = Arc::new(PrivateFd::new(accepted.fd));
         let registration = reactor.register(fd.as_fd(), Interest::Both)?;
         Ok(Self { fd, registration, is_watched: true, reactor: reactor.clone() })
     }
@@ -111,7 +112,7 @@ impl Stream {
     /// Ends the watch, for good: somebody else reads and writes from now on.
     pub fn unwatch(&mut self) {
         if std::mem::take(&mut self.is_watched) {
-            self.reactor.deregister(&self.registration, Some(self.fd.as_fd()));
+            self.reactor.deregister(&self.registration, self.fd.as_fd());
         }
     }
 
@@ -225,15 +226,15 @@ impl Drop for Stream {
         if !self.is_watched {
             return;
         }
-        // Nobody can come to hold it any more.
-        let is_last_holder = Arc::strong_count(&self.fd) == 1;
-        self.reactor.deregister(&self.registration, (!is_last_holder).then(|| self.fd.as_fd()));
+        self.reactor.deregister(&self.registration, self.fd.as_fd());
+        // A process that the application forked may hold a copy: what ends the connection is this, not the close.
+        socket::shut_down(self.fd.as_fd());
     }
 }
 
 /// See [`Stream::sender`]. Keeps the connection open.
 #[derive(Clone, Debug)]
-pub struct Sender(Arc<OwnedFd>);
+pub struct Sender(Arc<PrivateFd>);
 
 impl Sender {
     /// Sends what the socket takes without waiting, and returns how many bytes that was; 0 also when it is broken,
@@ -247,7 +248,7 @@ impl Sender {
     /// # Errors
     /// The kernel's, when there are no more.
     pub fn duplicate(&self) -> io::Result<OwnedFd> {
-        self.0.try_clone()
+        self.0.as_fd().try_clone_to_owned()
     }
 
     /// As [`Sender::send`], for our last words: see [`Stream::try_write_last`].

@@ -14,7 +14,7 @@ mod sight;
 mod site;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ use crate::birth::{Order, StatusNewborn, WorkerControl};
 use crate::config::Config;
 use crate::reactor::{Executor, Wake};
 use crate::sys::eventfd::EventFd;
+use crate::sys::fork::PrivateFd;
 use crate::sys::{file, process, signals, standard_streams, wait};
 use sight::Observer;
 use site::Site;
@@ -41,7 +42,7 @@ pub fn run(newborn: StatusNewborn) -> i32 {
         let closing = Arc::new(Closing::new(wake.handle()));
         let closing_here = Arc::clone(&closing);
         std::thread::Builder::new().name("glommio".to_owned()).spawn(move || {
-            if let Err(error) = serve(birth.core, wake, Arc::new(listener), observer, &closing_here) {
+            if let Err(error) = serve(birth.core, wake, Arc::new(listener.into()), observer, &closing_here) {
                 tracing::error!(%error, "the status process cannot serve");
             }
             raised.raise();
@@ -60,7 +61,7 @@ pub fn run(newborn: StatusNewborn) -> i32 {
 fn serve(
     core: usize,
     wake: Wake,
-    listener: Arc<OwnedFd>,
+    listener: Arc<PrivateFd>,
     observer: Observer,
     closing: &Arc<Closing>,
 ) -> io::Result<()> {

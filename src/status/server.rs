@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,12 +22,13 @@ use crate::limits::{
     STATUS_TIMEOUT, SWEEP_PAUSE,
 };
 use crate::reactor::{Accepted, Listener, Reactor, Registration, Stream, Turn};
+use crate::sys::fork::PrivateFd;
 
 /// Bytes read at once: a request here is a line and a few fields.
 const READ_BYTES: usize = 4096;
 
 /// Accepts and answers until it is closing time, then answers who has come by then.
-pub(super) async fn serve(reactor: Reactor, socket: Arc<OwnedFd>, site: Rc<Site>, closing: Arc<Closing>) {
+pub(super) async fn serve(reactor: Reactor, socket: Arc<PrivateFd>, site: Rc<Site>, closing: Arc<Closing>) {
     let listener = match Listener::new(&reactor, socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot watch the status process's socket"),

@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
+use super::fork::PrivateFd;
+
 /// One end of the pair.
 #[derive(Debug)]
-pub struct ControlSocket(OwnedFd);
+pub struct ControlSocket(PrivateFd);
 
 impl ControlSocket {
     /// A connected pair: a parent's end that never blocks, and a child's end that does. Both are close-on-exec.
@@ -20,7 +22,7 @@ impl ControlSocket {
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         // The flag belongs to an open file description, and each end of a pair has its own.
         fcntl(&parent, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok((Self(parent), Self(child)))
+        Ok((Self(parent.into()), Self(child.into())))
     }
 
     /// Sends one message whole.
@@ -28,7 +30,7 @@ impl ControlSocket {
     /// # Errors
     /// `BrokenPipe` when the other end is gone, `WouldBlock` on a parent's end whose child does not read.
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
-        send(self.0.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL)?;
+        send(self.as_fd().as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL)?;
         Ok(())
     }
 
@@ -39,7 +41,7 @@ impl ControlSocket {
     /// `Interrupted` when a signal handler ran on a child's end.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         // With MSG_TRUNC the kernel returns the message's real length, so a cut message cannot pass for a whole one.
-        match recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
+        match recv(self.as_fd().as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
             // Nobody sends empty messages, so nothing is end of file. A peer that died with unread orders is gone too.
             Ok(0) | Err(nix::Error::ECONNRESET) => Ok(None),
             Ok(length) if length > buffer.len() => Err(io::ErrorKind::InvalidData.into()),
@@ -57,7 +59,7 @@ impl AsFd for ControlSocket {
 
 impl From<OwnedFd> for ControlSocket {
     fn from(fd: OwnedFd) -> Self {
-        Self(fd)
+        Self(fd.into())
     }
 }
 

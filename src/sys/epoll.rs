@@ -1,13 +1,15 @@
 //! One epoll instance (epoll(7)) with nanosecond timeouts.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
+
+use super::fork::PrivateFd;
 
 /// A set of file descriptors watched edge-triggered.
 #[derive(Debug)]
 pub struct Epoll {
-    fd: OwnedFd,
+    fd: PrivateFd,
 }
 
 /// What one wait found: the token of a registration and how it became ready.
@@ -70,10 +72,11 @@ impl Epoll {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the kernel just gave us this descriptor and nobody else knows it.
-        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
+        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }.into() })
     }
 
-    /// Watches `fd`, edge-triggered, and reports it as `token`. Closing the descriptor ends the watch.
+    /// Watches `fd`, edge-triggered, and reports it as `token` until [`Epoll::remove`]. Closing the descriptor ends the
+    /// watch only if no other process holds a copy of it.
     ///
     /// # Errors
     /// The kernel's: watched already, not pollable, or too many watches.
@@ -94,6 +97,10 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut())
     }
 
+    fn raw(&self) -> RawFd {
+        self.fd.as_fd().as_raw_fd()
+    }
+
     fn control(
         &self,
         operation: libc::c_int,
@@ -101,7 +108,7 @@ impl Epoll {
         event: *mut libc::epoll_event,
     ) -> io::Result<()> {
         // SAFETY: `event` is null (for DEL, which ignores it) or points to a live value of the caller.
-        let result = unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), operation, fd.as_raw_fd(), event) };
+        let result = unsafe { libc::epoll_ctl(self.raw(), operation, fd.as_raw_fd(), event) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
@@ -116,10 +123,10 @@ impl Epoll {
         let found = match timeout {
             // SAFETY: `list` points to at least `limit` events, which the kernel may overwrite; EpollEvent
             // is a transparent wrapper of the kernel's.
-            None => unsafe { libc::epoll_wait(self.fd.as_raw_fd(), list, limit, -1) },
+            None => unsafe { libc::epoll_wait(self.raw(), list, limit, -1) },
             Some(Duration::ZERO) => {
                 // SAFETY: as above.
-                unsafe { libc::epoll_wait(self.fd.as_raw_fd(), list, limit, 0) }
+                unsafe { libc::epoll_wait(self.raw(), list, limit, 0) }
             }
             Some(timeout) => self.wait_precisely(list, limit, timeout),
         };
@@ -141,7 +148,7 @@ impl Epoll {
         let found = unsafe {
             libc::syscall(
                 libc::SYS_epoll_pwait2,
-                self.fd.as_raw_fd(),
+                self.raw(),
                 list,
                 limit,
                 &raw const pause,
@@ -153,7 +160,7 @@ impl Epoll {
             // Before Linux 5.11: whole milliseconds, rounded up so that a deadline has passed on return.
             let timeout_ms = i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
             // SAFETY: as above.
-            return unsafe { libc::epoll_wait(self.fd.as_raw_fd(), list, limit, timeout_ms) };
+            return unsafe { libc::epoll_wait(self.raw(), list, limit, timeout_ms) };
         }
         i32::try_from(found).unwrap_or(-1)
     }

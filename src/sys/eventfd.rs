@@ -7,10 +7,13 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd as Counter};
 use nix::sys::time::TimeSpec;
+use nix::unistd::{read, write};
+
+use super::fork::PrivateFd;
 
 /// A counter to poll: readable while it is raised.
 #[derive(Debug)]
-pub struct EventFd(Counter);
+pub struct EventFd(PrivateFd);
 
 impl EventFd {
     /// Makes a lowered counter, non-blocking and closed on exec.
@@ -18,12 +21,13 @@ impl EventFd {
     /// # Errors
     /// The kernel's, when descriptors or memory run out.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(Counter::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?))
+        let counter = Counter::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+        Ok(Self(PrivateFd::new(counter.into())))
     }
 
     /// Makes the counter readable. A counter that is raised to its maximum stays readable, so nothing is lost.
     pub fn raise(&self) {
-        let _ = self.0.write(1);
+        let _ = write(&self.0, &1_u64.to_ne_bytes());
     }
 
     /// Waits until the counter is raised, at most `timeout`. A signal may end the wait early.
@@ -35,7 +39,7 @@ impl EventFd {
 
     /// Makes the counter unreadable again.
     pub fn lower(&self) {
-        let _ = self.0.read();
+        let _ = read(&self.0, &mut [0; size_of::<u64>()]);
     }
 }
 

@@ -13,6 +13,7 @@ pub mod cpu_time;
 pub mod epoll;
 pub mod eventfd;
 pub mod file;
+pub mod fork;
 pub mod listener;
 pub mod memlock;
 pub mod memory;

@@ -119,6 +119,13 @@ pub fn shut_down_write(socket: BorrowedFd<'_>) {
     let _ = socket::shutdown(socket.as_raw_fd(), Shutdown::Write);
 }
 
+/// Ends both directions, whoever else holds the socket open: the peer reads an end of file after what was sent, and is
+/// refused whatever it sends from now on.
+pub fn shut_down(socket: BorrowedFd<'_>) {
+    // A connection that is broken has ended already.
+    let _ = socket::shutdown(socket.as_raw_fd(), Shutdown::Both);
+}
+
 fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
     loop {
         match call() {

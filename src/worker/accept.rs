@@ -3,7 +3,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -17,10 +16,11 @@ use crate::limits::{
     ACCEPT_EXHAUSTED_PAUSE, ACCEPT_FULL_PAUSE, ACCEPT_YIELD, ACCEPT_YIELDS_MAX, ACCEPTS_PER_TURN_MAX,
 };
 use crate::reactor::Listener;
+use crate::sys::fork::PrivateFd;
 
 /// Accepts from one listening socket until the process drains. What then still waits in the kernel's queue is
 /// accepted by the siblings: the socket is shared.
-pub(super) async fn accept(desk: Rc<Desk>, socket: Arc<OwnedFd>) {
+pub(super) async fn accept(desk: Rc<Desk>, socket: Arc<PrivateFd>) {
     let listener = match Listener::new(&desk.reactor, socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot watch a listening socket; it is not served"),

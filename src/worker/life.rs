@@ -1,7 +1,6 @@
 //! The life of a worker: load, report, accept, drain, end.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -24,13 +23,14 @@ use crate::limits::JOIN_PATIENCE;
 use crate::reactor::{Executor, Wake, WakeHandle};
 use crate::scoreboard::{Scoreboard, ThreadScore};
 use crate::sys::eventfd::EventFd;
+use crate::sys::fork::{self, PrivateFd};
 use crate::sys::thread::{ThreadClock, ThreadState};
 use crate::sys::{affinity, clock, open_files, process};
 
 /// The exit status of a worker that its supervisor gave no place to (`EX_SOFTWARE` of sysexits.h).
 const EXIT_NO_SEAT: i32 = 70;
 /// The exit status of a worker that gets nothing from the operating system (`EX_OSERR` of sysexits.h).
-const EXIT_NO_DESCRIPTOR: i32 = 71;
+const EXIT_OPERATING_SYSTEM: i32 = 71;
 /// The exit status of a worker whose application threads did not end.
 const EXIT_THREADS_LEFT: i32 = 1;
 
@@ -95,12 +95,16 @@ pub fn run(newborn: Newborn, application: &Arc<dyn Application>) -> i32 {
     if let Err(error) = affinity::pin_this_thread(&birth.cores) {
         tracing::warn!(%error, cores = ?birth.cores, "cannot pin this worker to its cores");
     }
+    if let Err(error) = fork::guard_children() {
+        tracing::error!(%error, "cannot guard what this worker holds from processes that the application forks");
+        return EXIT_OPERATING_SYSTEM;
+    }
     let Some(pulse) = Pulse::new(&scoreboard, birth.seat, birth.cores.len()) else { return EXIT_NO_SEAT };
     let notices = match Notices::new() {
         Ok(notices) => Arc::new(notices),
         Err(error) => {
             tracing::error!(%error, "cannot make an event counter");
-            return EXIT_NO_DESCRIPTOR;
+            return EXIT_OPERATING_SYSTEM;
         }
     };
     let watch = watch_files(&config, &notices);
@@ -160,7 +164,7 @@ impl Crew {
         config: &Arc<Config>,
         birth: &Birth,
         scoreboard: &Scoreboard,
-        listeners: Vec<OwnedFd>,
+        listeners: Vec<PrivateFd>,
         notices: &Arc<Notices>,
         application: &dyn Application,
     ) -> Result<Self, LoadFailure> {
@@ -181,7 +185,7 @@ impl Crew {
             ended: Arc::new(ended),
             logs,
         };
-        let listeners: Vec<Arc<OwnedFd>> = listeners.into_iter().map(Arc::new).collect();
+        let listeners: Vec<Arc<PrivateFd>> = listeners.into_iter().map(Arc::new).collect();
         let places = Arc::new(Places::new(config.connections_max, open_files::limit()));
         let storage = Arc::new(Storage::new(&config.spill));
         let (started, starts) = channel();
@@ -211,7 +215,7 @@ impl Crew {
         &mut self,
         seat: ExecutorSeat,
         supplies: Supplies,
-        listeners: Vec<Arc<OwnedFd>>,
+        listeners: Vec<Arc<PrivateFd>>,
         started: &Sender<Result<(), LoadFailure>>,
     ) -> io::Result<()> {
         let (started, alive, ended) = (started.clone(), Arc::clone(&self.alive), Arc::clone(&self.ended));
@@ -316,7 +320,7 @@ fn outbox(executor: WakeHandle, config: &Config) -> Outbox {
 }
 
 /// The main task of an executor.
-async fn attend(desk: Rc<Desk>, listeners: Vec<Arc<OwnedFd>>) {
+async fn attend(desk: Rc<Desk>, listeners: Vec<Arc<PrivateFd>>) {
     desk.reactor.set_turn(Rc::<Desk>::clone(&desk));
     desk.until(|desk| desk.phase() >= Phase::Accepting).await;
     for listener in listeners {

@@ -1,5 +1,6 @@
 """The server itself, written in Rust."""
 
+from collections.abc import Sequence
 from typing import Final
 
 __version__: Final[str]
@@ -9,6 +10,9 @@ def main(words: list[str], interpreter: list[bytes], python: str) -> int:
 
     ``interpreter`` starts this interpreter when more words are added; ``python`` names it.
     """
+
+def reset_in_children(signals: Sequence[int]) -> None:
+    """Have forked processes lose the handlers which the signals of these numbers have now."""
 
 def status(birth: int) -> int:
     """Be the status process, born through descriptor ``birth``; return the exit status."""

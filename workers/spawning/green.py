@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from spawning import fork
+
 # Taken before anything is patched: then each green thread has a number of its own, and writing may wait.
 MAIN_THREAD = threading.get_ident()
 write = os.write
@@ -57,7 +59,10 @@ def patch(library: str) -> None:
 
 def hub(library: str, bell: int) -> Hub:
     """Return the hub of a library; ``bell`` is a descriptor that becomes readable."""
-    return _Gevent(bell) if library == "gevent" else _Eventlet(bell)
+    made = _Gevent(bell) if library == "gevent" else _Eventlet(bell)
+    fork.threads_are_told_by(made.current)
+    fork.after_in_child(made.after_fork)
+    return made
 
 
 class _Eventlet:
@@ -72,6 +77,13 @@ class _Eventlet:
         self.spawn = eventlet.spawn
         self.event = _EventletEvent
         self.current = eventlet.getcurrent
+        self._use_hub = eventlet.hubs.use_hub
+        kind = type(eventlet.hubs.get_hub())
+        self._hub = f"{kind.__module__}:{kind.__qualname__}"
+
+    def after_fork(self) -> None:
+        # Its epoll set is the parent's, too, and in its list are all the parent's green threads.
+        self._use_hub(self._hub)
 
     def wait(self) -> None:
         self._trampoline(self._bell, read=True)
@@ -103,6 +115,10 @@ class _Gevent:
         self.spawn = gevent.spawn
         self.event = gevent.event.Event
         self.current = gevent.getcurrent
+
+    def after_fork(self) -> None:
+        # The thread that serves waits for it; in a child it waits for ever.
+        self._readable.stop()
 
     def wait(self) -> None:
         self._hub.wait(self._readable)

@@ -1,35 +1,76 @@
 """Signals in a worker: the supervisor decides, a worker only drains."""
 
 import signal
-import sys
+from pathlib import Path
 from types import FrameType
 
-from spawning import green
+from spawning import _core, fork, green
 
 # In green mode written to the descriptor that is otherwise told the numbers of signals.
 DRAIN_ASKED = b"\0"
 
+# Meant for the supervisor by whoever signals the whole group, as a terminal does with INT.
+_SUPERVISORS = (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_wakeup_fd = -1
+
+
+def prepare() -> None:
+    """Make the supervisor's signals do nothing here, before any code of the application's can set handlers.
+
+    They are not ignored: what the application starts would inherit that.
+    """
+    for number in _SUPERVISORS:
+        signal.signal(number, _do_nothing)
+    _reset_in_children()
+    fork.after_in_child(_after_fork)
+
 
 def install(wakeup_fd: int, is_green: bool) -> None:
-    """Make TERM drain this worker and INT do nothing, and have every signal make ``wakeup_fd`` readable.
+    """Make TERM drain this worker, and have every signal make ``wakeup_fd`` readable.
 
-    A terminal sends INT, and some service managers send TERM, to all processes of a group at once.
     Handlers of the application, set while it was loaded, are kept.
     """
+    global _wakeup_fd
+    _wakeup_fd = wakeup_fd
     signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    # One that was set in C (faulthandler.register) is unknown to Python.
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and not _is_caught(signal.SIGTERM):
         signal.signal(signal.SIGTERM, _Drain(wakeup_fd) if is_green else _drain)
-    for number in (signal.SIGUSR1, signal.SIGUSR2):
-        # Meant for the supervisor by whoever signals the whole group; their default would end this process.
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _do_nothing)
-    if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, signal.default_int_handler):
-        # Not SIG_IGN, which subprocesses of the application would inherit.
-        signal.signal(signal.SIGINT, _do_nothing)
+    _reset_in_children()
+
+
+def _is_caught(number: signal.Signals) -> bool:
+    status = Path("/proc/self/status").read_text().splitlines()
+    caught = next(line.split()[1] for line in status if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def _is_ours(handler: object) -> bool:
+    return handler in (_drain, _do_nothing) or isinstance(handler, _Drain)
+
+
+def _reset_in_children() -> None:
+    ours = [number for number in (*_SUPERVISORS, signal.SIGTERM) if _is_ours(signal.getsignal(number))]
+    _core.reset_in_children(ours)
+
+
+def _after_fork() -> None:
+    """In a process that the application forked: Python's own handlers in the place of ours."""
+    told = signal.set_wakeup_fd(-1)
+    if told not in (-1, _wakeup_fd):
+        signal.set_wakeup_fd(told)
+    for number in (*_SUPERVISORS, signal.SIGTERM):
+        handler = signal.getsignal(number)
+        if _is_ours(handler):
+            handler = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, handler)
+        elif callable(handler) and not isinstance(handler, signal.Handlers) and not _is_caught(number):
+            # Taken for ours by what resets them whoever forks.
+            signal.signal(number, handler)
 
 
 def _drain(number: int, frame: FrameType | None) -> None:
-    sys.exit(0)
+    raise SystemExit(0)
 
 
 class _Drain:

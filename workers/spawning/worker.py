@@ -3,13 +3,14 @@
 import os
 import sys
 
-from spawning import _core, interpreter, streams
+from spawning import _core, interpreter, signals, streams
 
 
 def main() -> None:
     """Serve until the supervisor says otherwise."""
     birth = int(sys.argv[1])
     streams.install()
+    signals.prepare()
     interpreter.hide_arguments()
     status = _core.worker(birth)
     streams.flush()

@@ -1,0 +1,184 @@
+"""Starts children in every way that applications do, each of which says what it has inherited."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import ctypes
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+SLEEP_S = 600
+SIGNALS = ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "CHLD")
+
+
+def inherited() -> dict[str, object]:
+    """What this process holds that may be the server's."""
+    descriptors = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            descriptors[entry.name] = str(entry.readlink())
+        except FileNotFoundError:
+            continue
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return {
+        "descriptors": descriptors,
+        "handlers": {name: str(signal.getsignal(getattr(signal, f"SIG{name}"))) for name in SIGNALS},
+        "blocked": int(status["SigBlk"], 16),
+        "ignored": int(status["SigIgn"], 16),
+        "caught": int(status["SigCgt"], 16),
+        "open_files": resource.getrlimit(resource.RLIMIT_NOFILE),
+        "cores": sorted(os.sched_getaffinity(0)),
+        "environment": sorted(os.environ),
+        "nice": os.nice(0),
+        "oom_score_adj": int(Path("/proc/self/oom_score_adj").read_text()),
+    }
+
+
+def _tell(path: str) -> None:
+    Path(path).write_text(json.dumps(inherited()))
+
+
+def _tell_and_sleep(path: str) -> None:
+    _tell(path + ".part")
+    Path(path + ".part").rename(path)
+    time.sleep(SLEEP_S)
+
+
+def _in_child(pid: int, path: str) -> int:
+    if pid == 0:
+        _tell_and_sleep(path)
+        os._exit(0)
+    return pid
+
+
+def _in_c(path: str) -> int:
+    libc = ctypes.CDLL(None)
+    pid = libc.fork()
+    if pid == 0:
+        _tell(path + ".part")
+        Path(path + ".part").rename(path)
+        libc.pause()
+        os._exit(0)
+    return int(pid)
+
+
+def _process(method: str, path: str) -> int:
+    context: Any = multiprocessing.get_context(method)
+    process = context.Process(target=_tell_and_sleep, args=(path,), daemon=True)
+    process.start()
+    return int(process.pid)
+
+
+def _pool(path: str) -> int:
+    context = multiprocessing.get_context("fork")
+    executor = concurrent.futures.ProcessPoolExecutor(1, mp_context=context)
+    pid = executor.submit(os.getpid).result()
+    executor.submit(_tell_and_sleep, path)
+    return pid
+
+
+def _thread(path: str) -> int:
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(_in_child(os.fork(), path)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def _grandchild(path: str) -> int:
+    """A daemon as textbooks start it: its parent ends at once."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        pid = os.fork()
+        if pid == 0:
+            _tell_and_sleep(path)
+        os.write(writer, str(pid).encode())
+        os._exit(0)
+    os.close(writer)
+    pid = int(os.read(reader, 20))
+    os.close(reader)
+    return pid
+
+
+def _popen(path: str, **how: bool) -> int:
+    return int(subprocess.Popen([sys.executable, __file__, path], **how).pid)  # type: ignore[call-overload]
+
+
+WAYS: dict[str, Callable[[str], int]] = {
+    "os.fork": lambda path: _in_child(os.fork(), path),
+    "os.forkpty": lambda path: _in_child(os.forkpty()[0], path),
+    "multiprocessing-fork": lambda path: _process("fork", path),
+    "multiprocessing-forkserver": lambda path: _process("forkserver", path),
+    "multiprocessing-spawn": lambda path: _process("spawn", path),
+    "pool": _pool,
+    "thread": _thread,
+    "grandchild": _grandchild,
+    # As a library in C does it: Python's hooks do not run.
+    "fork(2)": _in_c,
+    "subprocess": _popen,
+    "subprocess-keeping": lambda path: _popen(path, close_fds=False),
+}
+
+
+def app(environ: dict[str, object], start_response: Callable[..., object]) -> Iterable[bytes]:
+    query = {name: values[0] for name, values in parse_qs(str(environ["QUERY_STRING"])).items()}
+    action = str(environ["PATH_INFO"])[1:]
+    said: object = os.getpid()
+    if action == "start":
+        said = WAYS[query["way"]](query["path"])
+    elif action == "return":
+        # The child, too, returns from here, or raises.
+        pid = os.fork()
+        if pid == 0 and "status" in query:
+            sys.exit(int(query["status"]))
+        if pid == 0 and "raise" in query:
+            raise RuntimeError("in the child")
+        said = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if pid else "child"
+    elif action == "parts":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return _parts()
+    elif action == "terminate":
+        process = multiprocessing.get_context("fork").Process(target=_stubborn)
+        process.start()
+        process.terminate()
+        process.join()
+        said = process.exitcode
+    elif action == "pool":
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            said = pool.map(abs, [-1, -2])
+    elif action == "inherited":
+        said = inherited()
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(said).encode()]
+
+
+def _parts() -> Iterable[bytes]:
+    yield b"first "
+    pid = os.fork()
+    yield b"second " if pid else b"CHILD "
+    os.waitpid(pid, 0)
+    yield b"third"
+
+
+def _stubborn() -> None:
+    while True:
+        # As much real code does.
+        with contextlib.suppress(BaseException):
+            time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    _tell_and_sleep(sys.argv[1])

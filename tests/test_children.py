@@ -1,0 +1,156 @@
+"""What the application starts inherits nothing of the server's, however it is started."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apps.children import WAYS
+from conftest import ServerFactory
+from http_client import read_response
+from server import Server
+from test_process_life import eventually
+from wire import CLOSE, HOST, message
+
+APP = "apps.children:app"
+MODES = {"threads": ["-t4"], "one thread": ["-t1"], "eventlet": ["-t0"], "gevent": ["--green=gevent"]}
+EXECUTED = {"subprocess", "subprocess-keeping", "multiprocessing-spawn", "multiprocessing-forkserver"}
+HOLDERS = ["os.fork", "fork(2)", "subprocess-keeping"]
+TIMEOUT_S = 60.0
+
+
+@pytest.fixture(scope="module", params=MODES)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    server = Server(APP, "-s1", *MODES[request.param], "-l/dev/null", "--keepalive-timeout=1")
+    try:
+        yield server
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        # Helpers of multiprocessing see the end of their parent a moment later.
+        eventually(lambda: not server.processes())
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def child_path(tmp_path: Path) -> Path:
+    return tmp_path / "child"
+
+
+def ask(server: Server, action: str, **query: str) -> Any:
+    response = server.get(f"/{action}?{urllib.parse.urlencode(query)}")
+    assert response.status == 200, response
+    return json.loads(response.body)
+
+
+@contextlib.contextmanager
+def child(server: Server, way: str, path: Path) -> Iterator[dict[str, Any]]:
+    """What a child that lives until the end of the block says that it has inherited."""
+    pid = ask(server, "start", way=way, path=str(path))
+    try:
+        eventually(path.exists)
+        yield json.loads(path.read_text())
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def until_end(connection: socket.socket) -> bytes:
+    received = b""
+    while data := connection.recv(65536):
+        received += data
+    return received
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_child_holds_no_socket_handler_or_mask_of_the_server(
+    server: Server, way: str, child_path: Path
+) -> None:
+    if way == "pool" and "--green=gevent" in server.command:
+        pytest.skip("patched by gevent, a pool may wait for ever")
+    if way == "multiprocessing-forkserver" and "-t0" in server.command:
+        pytest.skip("patched by eventlet, multiprocessing has no forkserver")
+    with server.connect(TIMEOUT_S) as idle:
+        idle.sendall(message("GET / HTTP/1.1", HOST))
+        read_response(idle.makefile("rb"))
+        with child(server, way, child_path) as found:
+            kinds = found["descriptors"].values()
+            tcp = {line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]}
+            sockets = {kind.removeprefix("socket:[").removesuffix("]") for kind in kinds if "socket:" in kind}
+            assert not sockets & tcp, "a client's or a listening socket"
+            assert found["blocked"] == 0
+            for name in ("HUP", "TERM", "USR1", "USR2"):
+                bit = 1 << (getattr(signal, f"SIG{name}") - 1)
+                assert not found["ignored"] & bit, name
+                assert not found["caught"] & bit, name
+            if way in EXECUTED:
+                assert not [kind for kind in kinds if "eventpoll" in kind or "eventfd" in kind]
+            assert not [name for name in found["environment"] if "SPAWN" in name]
+
+
+@pytest.mark.parametrize("way", HOLDERS)
+def test_an_idle_client_sees_its_end_though_a_child_was_born_meanwhile(
+    server: Server, way: str, child_path: Path
+) -> None:
+    with server.connect(TIMEOUT_S) as idle:
+        idle.sendall(message("GET / HTTP/1.1", HOST))
+        read_response(idle.makefile("rb"))
+        with child(server, way, child_path):
+            assert until_end(idle) == b""
+
+
+@pytest.mark.parametrize("way", HOLDERS)
+def test_another_client_is_not_disturbed_by_the_end_of_one_whose_socket_a_child_holds(
+    server: Server, way: str, child_path: Path
+) -> None:
+    with server.connect(TIMEOUT_S) as first:
+        path = f"/start?{urllib.parse.urlencode({'way': way, 'path': str(child_path)})}"
+        first.sendall(message(f"GET {path} HTTP/1.1", HOST, CLOSE))
+        response = until_end(first)
+        assert b"200 OK" in response
+    pid = int(response.rpartition(b"\r\n\r\n")[2])
+    try:
+        for _ in range(20):
+            with server.connect(TIMEOUT_S) as other:
+                other.sendall(message("GET / HTTP/1.1", HOST))
+                assert read_response(other.makefile("rb")).status == 200
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_child_ends_by_terminate_and_the_worker_serves(server: Server) -> None:
+    worker = ask(server, "")
+    assert ask(server, "terminate") == -signal.SIGTERM
+    assert ask(server, "") == worker
+
+
+def test_a_pool_of_processes_ends_with_its_view(server: Server) -> None:
+    if "--green=gevent" in server.command:
+        pytest.skip("patched by gevent, a pool of multiprocessing waits for ever without any server")
+    assert ask(server, "pool") == [1, 2]
+
+
+def test_a_child_that_returns_from_the_application_answers_no_request(server: Server) -> None:
+    assert ask(server, "return") == 0
+    assert ask(server, "return", status="7") == 7
+    assert ask(server, "return", **{"raise": "1"}) == 1
+    response = server.get("/parts")
+    assert response.body == b"first second third"
+    server.wait_for_log("RuntimeError: in the child")
+
+
+def test_a_child_keeps_no_port_when_the_server_is_gone(server_factory: ServerFactory, tmp_path: Path) -> None:
+    server = server_factory(APP, "-s1", "-l/dev/null")
+    with child(server, "grandchild", tmp_path / "child"), socket.socket() as successor:
+        server.stop()
+        successor.bind(server.address)
+        successor.listen()
