@@ -60,13 +60,14 @@ lint: rust $(STAMPS)/test-tools ## Check formats, lints and types
 	$(say) 'Python: lints and types'
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(say) 'Rust: lints, without and with the Python module'
+	$(say) 'Rust: lints, without and with glommio and the Python module'
 	cargo clippy --all-targets --no-default-features -- -D warnings
+	cargo clippy --all-targets --no-default-features --features glommio -- -D warnings
 	PYO3_PYTHON=$(BIN)/python cargo clippy --all-targets -- -D warnings
 
 test-rust: rust ## Run the Rust tests; they need no Python
 	$(say) 'Rust tests'
-	@cargo test --no-default-features || { $(unsteady); cargo test --no-default-features; }
+	@cargo test --no-default-features --features glommio || { $(unsteady); cargo test --no-default-features --features glommio; }
 
 test-python: $(STAMPS)/package $(STAMPS)/test-tools ## Run the black-box tests against the installed package
 	@.ci/install $(call missing,promtool:prometheus chromium:chromium fish:fish groff:groff logrotate:logrotate mandoc:mandoc zsh:zsh) $(proxies)

@@ -16,10 +16,11 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, Reactor};
 use crate::limits::CONTROL_MESSAGE_BYTES_MAX;
 use crate::scoreboard::{Dimensions, Scoreboard, cut_in_the_middle};
 use crate::sys::control_socket::ControlSocket;
+use crate::sys::event_loop::EventLoop;
 use crate::sys::fork::PrivateFd;
 use crate::sys::{process, shared_memory};
 
@@ -159,6 +160,15 @@ pub struct Birth {
     control: RawFd,
     scoreboard: RawFd,
     dimensions: Dimensions,
+}
+
+/// What executors run on, as the supervisor has found that they can.
+pub fn event_loop(config: &Config) -> EventLoop {
+    match config.reactor {
+        Reactor::Auto => EventLoop::Auto,
+        Reactor::IoUring => EventLoop::IoUring,
+        Reactor::Epoll => EventLoop::Epoll,
+    }
 }
 
 /// What all workers of one supervisor have in common.

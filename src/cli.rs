@@ -266,6 +266,10 @@ struct Words {
     #[argh(option, arg_name = "number")]
     connections_max: Vec<String>,
 
+    /// what executors wait with: io-uring, epoll alone, or auto: io-uring where the system allows it
+    #[argh(option, arg_name = "name")]
+    reactor: Vec<String>,
+
     /// call the application before the body of a request has arrived; reading it then waits for the client, in an
     /// application thread
     #[argh(switch)]
@@ -440,6 +444,7 @@ impl From<Words> for RawOptions {
             requests_per_connection_max: last(words.requests_per_connection_max),
             response_stall_timeout: last(words.response_stall_timeout),
             connections_max: last(words.connections_max),
+            reactor: last(words.reactor),
             stream_uploads: words.stream_uploads,
             buffer_chunked: words.buffer_chunked,
             strict: words.strict,

@@ -23,6 +23,7 @@ mod logging;
 pub mod platform;
 mod proxies;
 mod ranges;
+mod reactor;
 mod service;
 pub mod sources;
 mod spill;
@@ -37,6 +38,7 @@ pub use factory_options::FactoryOptions;
 pub use green::{Green, GreenLibrary};
 pub use logging::{AccessLogFormat, LogFormat, LogLevel, LogPart, Logging};
 pub use proxies::{Network, Proxies, ProxyProtocol};
+pub use reactor::Reactor;
 pub use service::{Account, Service, UnixSocket};
 pub use spill::Spill;
 
@@ -92,6 +94,8 @@ pub struct Config {
     pub queue_timeout: Duration,
     /// What a client may send, and how slowly.
     pub http: HttpLimits,
+    /// Which event loop executors use.
+    pub reactor: Reactor,
     /// Connections that one process holds; more wait in the kernel's queue.
     pub connections_max: usize,
     /// The application is called before a request's body has arrived.
@@ -212,6 +216,7 @@ pub struct RawOptions {
     pub requests_per_connection_max: Option<String>,
     pub response_stall_timeout: Option<String>,
     pub connections_max: Option<String>,
+    pub reactor: Option<String>,
     pub stream_uploads: bool,
     pub buffer_chunked: bool,
     pub strict: bool,
@@ -279,6 +284,7 @@ impl Config {
             status: status::read(raw, &binds)?,
             binds,
             connections_max,
+            reactor: reactor::read(raw.reactor.as_deref())?,
             stream_uploads: spill::stream_uploads(raw, threads)?,
             buffer_chunked: raw.buffer_chunked,
             strict: raw.strict,
@@ -400,6 +406,7 @@ pub fn describe(flag: &str) -> Option<Description> {
         .or_else(|| service::describe(flag))
         .or_else(|| status::describe(flag))
         .or_else(|| logging::describe(flag))
+        .or_else(|| reactor::describe(flag))
         .or_else(|| spill::describe(flag))
         .or_else(|| proxies::describe(flag))
 }

@@ -19,8 +19,8 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use spawning::birth::{Newborn, Order, Report};
 use spawning::config::{
-    AccessLog, AccessLogFormat, ApplicationSettings, Bind, Config, Logging, Proxies, Reload, Service, Spill,
-    UnixSocket, WorkerLimits,
+    AccessLog, AccessLogFormat, ApplicationSettings, Bind, Config, Logging, Proxies, Reactor, Reload,
+    Service, Spill, UnixSocket, WorkerLimits,
 };
 use spawning::limits::HttpLimits;
 use spawning::scoreboard::State;
@@ -245,6 +245,7 @@ fn config() -> Config {
         queue_timeout: Duration::from_secs(1),
         http: HttpLimits::default(),
         connections_max: 100,
+        reactor: Reactor::Auto,
         stream_uploads: false,
         buffer_chunked: false,
         strict: false,

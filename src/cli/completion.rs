@@ -38,6 +38,7 @@ fn values(option: &OptionName) -> Values {
         ("--completion", _) => Values::Words("bash zsh fish"),
         ("--reload", _) => Values::Words("dev"),
         ("--log-level", _) => Values::Words("error warn info debug trace"),
+        ("--reactor", _) => Values::Words("auto io-uring epoll"),
         ("--log-format", _) => Values::Words("text json"),
         ("--watch", _) | (_, Some("file")) => Values::Files,
         (_, Some("directory")) => Values::Directories,

@@ -48,6 +48,7 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
             "--requests-per-connection-max",
             "--response-stall-timeout",
             "--connections-max",
+            "--reactor",
         ],
     ),
     (

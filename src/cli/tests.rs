@@ -65,7 +65,7 @@ fn every_option_arrives_where_it_belongs() {
                 --queue-timeout 7.5 --request-line-bytes-max 800 --header-bytes-max 900 --header-count-max 10 \
                 --body-bytes-max 11K --header-timeout 12 --keepalive-timeout 13 --body-timeout 14 \
                 --body-bytes-per-s-min 15 --requests-per-connection-max 16 \
-                --response-stall-timeout 23 --connections-max 24 --spill-directory / --spill-bytes-max 25G --response-spill-bytes-max 26K -r poll --poll-interval 27 -w src -w docs -m 17 \
+                --response-stall-timeout 23 --connections-max 24 --reactor epoll --spill-directory / --spill-bytes-max 25G --response-spill-bytes-max 26K -r poll --poll-interval 27 -w src -w docs -m 17 \
                 --max-worker-memory 18M -a 19 --max-requests 20 --max-requests-jitter 21 --request-timeout 22 \
                 --stuck-timeout 0 --trusted-proxies unix, --proxy-protocol on app key=value";
     let seconds = std::time::Duration::from_secs;
@@ -118,6 +118,7 @@ fn every_option_arrives_where_it_belongs() {
             non_ascii_target: true,
         },
         connections_max: 24,
+        reactor: config::Reactor::Epoll,
         stream_uploads: false,
         buffer_chunked: false,
         strict: false,

@@ -4,27 +4,19 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use futures_lite::FutureExt;
-use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
-
 use super::readiness::{Readiness, Registration};
-use super::ring;
+use super::ring::{self, RingExecutor};
+use super::tasks::Tasks;
 use super::timers::{Sleep, Timers};
 use super::wake::Wake;
-use crate::limits::{DOZE_MAX, EXECUTOR_ATTEMPTS_MAX, EXECUTOR_RETRY_PAUSE};
+use crate::limits::DOZE_MAX;
+use crate::sys::affinity;
 use crate::sys::epoll::Interest;
-
-/// Entries of each of glommio's rings. More brought nothing.
-const RING_DEPTH: usize = 128;
-
-/// How long glommio lets tasks run before it looks at its rings. Our loop says itself when that is worth it.
-const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
+use crate::sys::event_loop::EventLoop;
 
 /// What the owner of the tasks does once a turn.
 pub trait Turn {
@@ -45,39 +37,40 @@ pub trait Turn {
     fn undoze(&self);
 }
 
-/// An executor that is not running yet, pinned to its core.
+/// An executor that is not running yet, on its core.
 #[derive(Debug)]
-pub struct Executor {
-    local: LocalExecutor,
+pub struct Executor(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Ring(RingExecutor),
+    Epoll,
 }
 
 impl Executor {
     /// Makes an executor and pins the calling thread to `core`.
     ///
-    /// The memory of rings that died with another process is given back a little later than the process ends, so
-    /// running out of it is retried for a second.
-    ///
     /// # Errors
-    /// When the kernel refuses rings or the core, with glommio's words for it.
-    pub fn new(core: usize) -> io::Result<Self> {
-        let mut attempt = 1;
-        loop {
-            let made = LocalExecutorBuilder::new(Placement::Fixed(core))
-                .io_memory(0)
-                .ring_depth(RING_DEPTH)
-                .preempt_timer(PREEMPT_TIMER)
-                .make();
-            match made {
-                Ok(local) => return Ok(Self { local }),
-                Err(error) if attempt == EXECUTOR_ATTEMPTS_MAX => {
-                    return Err(io::Error::other(error.to_string()));
-                }
-                Err(_) => {
-                    attempt += 1;
-                    std::thread::sleep(EXECUTOR_RETRY_PAUSE);
-                }
-            }
+    /// When the kernel refuses the core, or the rings of [`EventLoop::IoUring`].
+    pub fn new(core: usize, event_loop: EventLoop) -> io::Result<Self> {
+        match event_loop {
+            EventLoop::IoUring => Self::on_ring(core),
+            EventLoop::Epoll => Self::on_epoll(core),
+            EventLoop::Auto if !cfg!(feature = "glommio") => Self::on_epoll(core),
+            EventLoop::Auto => Self::on_ring(core).or_else(|error| {
+                tracing::warn!(%error, core, "an executor has to do without io_uring; using epoll");
+                Self::on_epoll(core)
+            }),
         }
+    }
+
+    fn on_ring(core: usize) -> io::Result<Self> {
+        Ok(Self(Kind::Ring(RingExecutor::new(core)?)))
+    }
+
+    fn on_epoll(core: usize) -> io::Result<Self> {
+        affinity::pin_this_thread(&[core])?;
+        Ok(Self(Kind::Epoll))
     }
 
     /// Runs the loop on the calling thread until `main` is done; its tasks die with it. Other threads interrupt its
@@ -89,10 +82,15 @@ impl Executor {
     where
         F: Future<Output = ()> + 'static,
     {
-        let reactor = Reactor(Rc::new(Core::new(wake)?));
+        let queue = match &self.0 {
+            Kind::Ring(_) => Queue::Ring,
+            Kind::Epoll => Queue::Own(Tasks::new(wake.handle())),
+        };
+        let reactor = Reactor(Rc::new(Core::new(wake, queue)?));
         let _bell = reactor.register(reactor.0.wake.bell(), Interest::Input)?;
         let main = main(reactor.clone());
-        self.local.run(async move {
+        let core = Rc::clone(&reactor.0);
+        let turns = async move {
             let done = Rc::new(Cell::new(false));
             let (finished, runnable) = (Rc::clone(&done), Rc::clone(&reactor.0.runnable));
             reactor.spawn(async move {
@@ -105,7 +103,61 @@ impl Executor {
                 reactor.0.turn().await?;
             }
             Ok(())
-        })
+        };
+        match self.0 {
+            Kind::Ring(local) => local.run(turns),
+            Kind::Epoll => {
+                let result = futures_lite::future::block_on(turns);
+                core.queue.cancel_all();
+                result
+            }
+        }
+    }
+}
+
+/// Where tasks wait to run.
+#[derive(Debug)]
+enum Queue {
+    /// In glommio's own queue.
+    Ring,
+    Own(Tasks),
+}
+
+impl Queue {
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        match self {
+            Self::Ring => ring::spawn(task),
+            Self::Own(tasks) => tasks.spawn(task),
+        }
+    }
+
+    /// Lets every task run that can.
+    async fn run(&self) {
+        match self {
+            Self::Ring => yield_once().await,
+            Self::Own(tasks) => tasks.run(),
+        }
+    }
+
+    /// Whether another thread has woken a task. In glommio's queue the ring says so.
+    fn has_ready(&self) -> bool {
+        match self {
+            Self::Ring => false,
+            Self::Own(tasks) => tasks.has_ready(),
+        }
+    }
+
+    /// Whether operations are under way in a ring that the loop has to park in.
+    fn has_ring(&self) -> bool {
+        !matches!(self, Self::Own(_))
+    }
+
+    fn cancel_all(&self) {
+        match self {
+            // glommio's executor does so when it is dropped.
+            Self::Ring => {}
+            Self::Own(tasks) => tasks.cancel_all(),
+        }
     }
 }
 
@@ -121,15 +173,16 @@ struct Core {
     now: Cell<Instant>,
     /// A task became runnable that this turn's yield has not let run.
     runnable: Rc<Cell<bool>>,
-    /// Operations under way in glommio's ring.
-    owed: Cell<usize>,
+    queue: Queue,
+    /// Operations on files under way: in glommio's ring, or with a helper thread.
+    operations: Cell<usize>,
     /// The loop itself, while it is parked in the ring.
     parked: RefCell<Option<Waker>>,
 }
 
 impl std::fmt::Debug for Core {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Core").field("owed", &self.owed).finish_non_exhaustive()
+        formatter.debug_struct("Core").field("operations", &self.operations).finish_non_exhaustive()
     }
 }
 
@@ -141,8 +194,7 @@ impl Reactor {
 
     /// Runs `task` beside the others. A panic ends that task alone, and is logged by the panic hook.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        // Not an async block: that would keep room for the task twice, once as captured and once as pinned.
-        glommio::spawn_local(AssertUnwindSafe(task).catch_unwind()).detach();
+        self.0.queue.spawn(task);
         self.0.runnable.set(true);
     }
 
@@ -181,20 +233,25 @@ impl Reactor {
         *self.0.turn.borrow_mut() = Some(turn);
     }
 
-    /// Declares an operation in glommio's ring for as long as the guard lives.
-    pub(super) fn ring_owes(&self) -> Owed {
-        self.0.owed.set(self.0.owed.get() + 1);
-        Owed(self.clone())
+    /// Declares an operation on a file for as long as the guard lives.
+    pub(super) fn begin_operation(&self) -> Operation {
+        self.0.operations.set(self.0.operations.get() + 1);
+        Operation(self.clone())
+    }
+
+    /// Whether files are written through a ring.
+    pub(super) fn has_ring(&self) -> bool {
+        self.0.queue.has_ring()
     }
 }
 
-/// An operation under way in the ring.
-pub(super) struct Owed(Reactor);
+/// An operation on a file that is under way.
+pub(super) struct Operation(Reactor);
 
-impl Drop for Owed {
+impl Drop for Operation {
     fn drop(&mut self) {
         let core = &self.0.0;
-        core.owed.set(core.owed.get() - 1);
+        core.operations.set(core.operations.get() - 1);
         core.runnable.set(true);
         if let Some(parked) = core.parked.borrow_mut().take() {
             parked.wake();
@@ -203,7 +260,7 @@ impl Drop for Owed {
 }
 
 impl Core {
-    fn new(wake: Wake) -> io::Result<Self> {
+    fn new(wake: Wake, queue: Queue) -> io::Result<Self> {
         Ok(Self {
             readiness: Readiness::new()?,
             timers: Timers::default(),
@@ -211,7 +268,8 @@ impl Core {
             turn: RefCell::new(None),
             now: Cell::new(Instant::now()),
             runnable: Rc::new(Cell::new(false)),
-            owed: Cell::new(0),
+            queue,
+            operations: Cell::new(0),
             parked: RefCell::new(None),
         })
     }
@@ -223,7 +281,7 @@ impl Core {
             turn.collect();
         }
         self.runnable.set(false);
-        yield_once().await;
+        self.queue.run().await;
         if let Some(turn) = &turn {
             turn.publish();
         }
@@ -236,7 +294,7 @@ impl Core {
 
     /// Waits for readiness, a timer, another thread or the ring; not at all when a task can run.
     async fn wait(&self, turn: Option<&dyn Turn>) -> io::Result<()> {
-        if self.runnable.get() && self.owed.get() == 0 {
+        if self.runnable.get() && self.operations.get() == 0 {
             self.readiness.wait(Some(Duration::ZERO))?;
             return Ok(());
         }
@@ -244,8 +302,8 @@ impl Core {
         if let Some(turn) = turn {
             turn.collect();
         }
-        let runnable = self.runnable.get();
-        if self.owed.get() > 0 {
+        let runnable = self.runnable.get() || self.operations.get() > 0 && self.queue.has_ready();
+        if self.operations.get() > 0 && self.queue.has_ring() {
             let timeout = if runnable { Some(Duration::ZERO) } else { self.patience(turn) };
             self.park(timeout).await?;
             self.readiness.wait(Some(Duration::ZERO))?;
@@ -261,11 +319,11 @@ impl Core {
         Ok(())
     }
 
-    /// Parks in the ring, so that glommio submits and reaps what it owes us.
+    /// Parks in the ring, so that glommio submits and reaps the operations that are under way.
     async fn park(&self, timeout: Option<Duration>) -> io::Result<()> {
-        let mut parked = pin!(ring::park(self.readiness.epoll_fd(), timeout));
+        let mut parked = std::pin::pin!(ring::park(self.readiness.epoll_fd(), timeout));
         poll_fn(|context| {
-            if parked.as_mut().poll(context).is_ready() || self.owed.get() == 0 {
+            if parked.as_mut().poll(context).is_ready() || self.operations.get() == 0 {
                 return Poll::Ready(());
             }
             *self.parked.borrow_mut() = Some(context.waker().clone());

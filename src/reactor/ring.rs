@@ -1,27 +1,82 @@
-//! What glommio's ring does for us: file writes that do not block the executor, and a park that both a finished
-//! write and a ready socket end. The one place of the reactor with `unsafe`: glommio adopts descriptors only so.
+//! The executor that glommio gives where `io_uring` may be used: tasks, file writes that do not block, and a park that
+//! both a finished write and a ready socket end.
+//!
+//! The one place of the reactor with `unsafe`: glommio adopts descriptors only so.
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, FutureExt};
 use glommio::io::BufferedFile;
 use glommio::net::TcpStream;
 use glommio::timer::Timer;
+use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 
-use super::Reactor;
-use crate::limits::SPILL_WRITE_BYTES;
-use crate::sys::file;
+use crate::limits::{EXECUTOR_ATTEMPTS_MAX, EXECUTOR_RETRY_PAUSE};
+
+/// Entries of each of glommio's rings. More brought nothing.
+const RING_DEPTH: usize = 128;
+
+/// How long glommio lets tasks run before it looks at its rings. Our loop says itself when that is worth it.
+const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
+
+/// glommio's executor on the calling thread.
+#[derive(Debug)]
+pub(super) struct RingExecutor(LocalExecutor);
+
+impl RingExecutor {
+    /// Makes an executor and pins the calling thread to `core`.
+    ///
+    /// The memory of rings that died with another process is given back a little later than the process ends, so
+    /// running out of it is retried for a second.
+    ///
+    /// # Errors
+    /// When the kernel refuses rings or the core, with glommio's words for it.
+    pub(super) fn new(core: usize) -> io::Result<Self> {
+        let mut attempt = 1;
+        loop {
+            let made = LocalExecutorBuilder::new(Placement::Fixed(core))
+                .io_memory(0)
+                .ring_depth(RING_DEPTH)
+                .preempt_timer(PREEMPT_TIMER)
+                .make();
+            match made {
+                Ok(executor) => return Ok(Self(executor)),
+                Err(error) if attempt == EXECUTOR_ATTEMPTS_MAX => {
+                    return Err(io::Error::other(error.to_string()));
+                }
+                Err(_) => {
+                    attempt += 1;
+                    std::thread::sleep(EXECUTOR_RETRY_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Runs `future`, and what is spawned beside it, until it is done.
+    pub(super) fn run<T>(self, future: impl Future<Output = T>) -> T {
+        self.0.run(future)
+    }
+}
+
+/// Runs `task` beside the others of this thread's executor. A panic ends that task alone, and is logged by the panic
+/// hook.
+pub(super) fn spawn(task: impl Future<Output = ()> + 'static) {
+    // Not an async block: that would keep room for the task twice, once as captured and once as pinned.
+    glommio::spawn_local(AssertUnwindSafe(task).catch_unwind()).detach();
+}
 
 /// Waits in the ring until `fd` is readable or `timeout` has passed.
 ///
 /// glommio has no public wait for a foreign descriptor. A stream made of a duplicate does it: reading one arms a
 /// poll in the ring first, and the receive that follows fails at once because an epoll set is no socket. Dropping
 /// the future cancels the poll; nothing can be lost, since a poll consumes nothing.
-pub(super) async fn park(fd: BorrowedFd<'_>, timeout: Option<std::time::Duration>) -> io::Result<()> {
+pub(super) async fn park(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<()> {
     let duplicate = fd.try_clone_to_owned()?;
     // SAFETY: the duplicate is ours alone, and the stream closes it.
     let mut stream = unsafe { TcpStream::from_raw_fd(duplicate.into_raw_fd()) };
@@ -40,95 +95,51 @@ pub(super) async fn park(fd: BorrowedFd<'_>, timeout: Option<std::time::Duration
     Ok(())
 }
 
-/// An anonymous temporary file that grows without blocking the executor.
+/// A file that is written through the ring. While an operation is under way the loop has to park in the ring, see
+/// `Reactor::begin_operation`.
 #[derive(Debug)]
-pub struct SpillFile {
-    /// `None` once it is being closed.
-    file: Option<BufferedFile>,
-    length_bytes: u64,
-    reactor: Reactor,
-}
+pub(super) struct RingFile(BufferedFile);
 
-impl SpillFile {
-    /// Makes an empty file in `directory`, gone as soon as the last descriptor is closed.
-    ///
-    /// # Errors
-    /// The kernel's, when the directory cannot be written or its file system is full.
-    pub fn create(reactor: &Reactor, directory: &Path) -> io::Result<Self> {
-        let file = file::anonymous(directory)?;
+impl RingFile {
+    #[expect(clippy::unnecessary_wraps, reason = "it fails where there is no ring")]
+    pub(super) fn new(file: File) -> io::Result<Self> {
         // SAFETY: the descriptor is ours alone, and glommio closes it.
-        let file = unsafe { BufferedFile::from_raw_fd(file.into_raw_fd()) };
-        Ok(Self { file: Some(file), length_bytes: 0, reactor: reactor.clone() })
+        Ok(Self(unsafe { BufferedFile::from_raw_fd(file.into_raw_fd()) }))
     }
 
-    /// Bytes in the file.
-    pub fn length_bytes(&self) -> u64 {
-        self.length_bytes
+    pub(super) async fn truncate(&self) -> io::Result<()> {
+        Ok(self.0.truncate(0).await?)
     }
 
-    /// The file, to be read.
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        // SAFETY: the descriptor is open as long as the file is ours, which `self` is borrowed for.
-        self.file.as_ref().map(|file| unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) })
-    }
-
-    /// Empties the file. What a socket has taken of it and not yet sent stays as it was; overwriting would change that.
-    ///
-    /// # Errors
-    /// The kernel's; none is expected.
-    pub async fn clear(&mut self) -> io::Result<()> {
-        let Some(file) = &self.file else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let _owed = self.reactor.ring_owes();
-        file.truncate(0).await?;
-        self.length_bytes = 0;
-        Ok(())
-    }
-
-    /// Appends all of `bytes`, or nothing.
-    ///
-    /// # Errors
-    /// The kernel's, for example when the disk is full.
-    pub async fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut end = self.length_bytes;
-        let Some(file) = &self.file else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let _owed = self.reactor.ring_owes();
-        for piece in bytes.chunks(SPILL_WRITE_BYTES) {
-            let mut rest = piece;
-            while !rest.is_empty() {
-                let written = file.write_at(rest.to_vec(), end).await?;
-                if written == 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
-                }
-                end += written as u64;
-                rest = rest.get(written..).unwrap_or_default();
+    pub(super) async fn write_all_at(&self, bytes: Vec<u8>, mut offset: u64) -> io::Result<()> {
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let written = self.0.write_at(rest.to_vec(), offset).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
             }
+            offset += written as u64;
+            rest = rest.get(written..).unwrap_or_default();
         }
-        self.length_bytes = end;
         Ok(())
     }
 
-    /// The file and its length in bytes, for reading from the start.
-    ///
-    /// # Errors
-    /// The kernel's, when descriptors run out.
-    pub async fn finish(mut self) -> io::Result<(File, u64)> {
-        let Some(ring_file) = self.file.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        // SAFETY: the descriptor is open as long as `ring_file`, which outlives the borrow.
-        let file = unsafe { BorrowedFd::borrow_raw(ring_file.as_raw_fd()) }.try_clone_to_owned();
-        let _owed = self.reactor.ring_owes();
-        ring_file.close().await?;
-        Ok((File::from(file?), self.length_bytes))
+    /// The file, no longer the ring's.
+    pub(super) async fn into_file(self) -> io::Result<File> {
+        let file = self.as_fd().try_clone_to_owned();
+        self.0.close().await?;
+        Ok(File::from(file?))
+    }
+
+    /// Closes the file now: glommio would close it when its ring is next looked at, which may be never.
+    pub(super) async fn close(self) {
+        let _ = self.0.close().await;
     }
 }
 
-impl Drop for SpillFile {
-    /// Closes the file now: glommio would close it when its ring is next looked at, which may be never.
-    fn drop(&mut self) {
-        let Some(file) = self.file.take() else { return };
-        let owed = self.reactor.ring_owes();
-        self.reactor.spawn(async move {
-            let _owed = owed;
-            let _ = file.close().await;
-        });
+impl AsFd for RingFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open as long as the file is ours, which `self` is borrowed for.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
     }
 }

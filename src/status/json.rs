@@ -204,6 +204,7 @@ fn latency(histogram: &Histogram) -> Value {
 fn config(config: &Config) -> Value {
     let mut value = serde_json::to_value(config).map_or(Value::Null, in_seconds);
     if let Value::Object(options) = &mut value {
+        options.insert("reactor".to_owned(), config.reactor.in_use().into());
         options.insert("num_processes".to_owned(), config.processes.into());
         options.insert("threadpool_workers".to_owned(), config.threads.into());
         options.insert("args".to_owned(), config.arguments.clone().into());

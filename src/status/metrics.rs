@@ -39,13 +39,14 @@ fn server(sight: &Sight) -> Vec<MetricFamily> {
         ]
     });
     let start_unix_s = u64::try_from(sight.unix_s(supervisor.started_ms)).unwrap_or(0);
-    let version = [(vec![("version", env!("CARGO_PKG_VERSION"))], 1)];
+    let labels = vec![("version", env!("CARGO_PKG_VERSION")), ("reactor", sight.config.reactor.in_use())];
+    let version = [(labels, 1)];
     let reloads = [
         (vec![("result", "ok")], supervisor.reloads),
         (vec![("result", "failed")], supervisor.reloads_failed),
     ];
     let mut families = vec![
-        gauges("build_info", "The version that runs", version),
+        gauges("build_info", "The version that runs, and what its executors wait with", version),
         gauge("start_time_seconds", "When the supervisor started, in seconds since 1970", start_unix_s),
         gauge("ready", "Whether a worker accepts connections", u64::from(sight.readiness().is_ok())),
         gauge("stopping", "Whether the server is stopping", u64::from(supervisor.stage == Stage::Stopping)),

@@ -19,9 +19,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use self::closing::Closing;
-use crate::birth::{Order, StatusNewborn, WorkerControl};
+use crate::birth::{self, Order, StatusNewborn, WorkerControl};
 use crate::config::Config;
 use crate::reactor::{Executor, Wake};
+use crate::sys::event_loop::EventLoop;
 use crate::sys::eventfd::EventFd;
 use crate::sys::fork::PrivateFd;
 use crate::sys::{file, process, signals, standard_streams, wait};
@@ -35,14 +36,16 @@ const EXIT_OPERATING_SYSTEM: i32 = 71;
 pub fn run(newborn: StatusNewborn) -> i32 {
     signals::leave_to_supervisor();
     let StatusNewborn { birth, listener, control, scoreboard } = newborn;
-    let config = Arc::new(birth.config);
+    let (core, config) = (birth.core, Arc::new(birth.config));
     let observer = Observer::new(Arc::clone(&config), scoreboard);
     let outcome = EventFd::new().map(Arc::new).and_then(|ended| {
         let (raised, wake) = (Arc::clone(&ended), Wake::new()?);
         let closing = Arc::new(Closing::new(wake.handle()));
-        let closing_here = Arc::clone(&closing);
+        let (closing_here, event_loop) = (Arc::clone(&closing), birth::event_loop(&config));
         std::thread::Builder::new().name("glommio".to_owned()).spawn(move || {
-            if let Err(error) = serve(birth.core, wake, Arc::new(listener.into()), observer, &closing_here) {
+            if let Err(error) =
+                serve((core, event_loop), wake, Arc::new(listener.into()), observer, &closing_here)
+            {
                 tracing::error!(%error, "the status process cannot serve");
             }
             raised.raise();
@@ -59,13 +62,13 @@ pub fn run(newborn: StatusNewborn) -> i32 {
 }
 
 fn serve(
-    core: usize,
+    (core, event_loop): (usize, EventLoop),
     wake: Wake,
     listener: Arc<PrivateFd>,
     observer: Observer,
     closing: &Arc<Closing>,
 ) -> io::Result<()> {
-    let executor = Executor::new(core)?;
+    let executor = Executor::new(core, event_loop)?;
     // Only now, so that the helper thread that glommio has just started is not called that as well.
     process::name_this_thread("status");
     let (site, closing) = (Rc::new(Site::new(observer)), Arc::clone(closing));

@@ -147,14 +147,13 @@ struct Supervisor<'a> {
 impl<'a> Supervisor<'a> {
     /// Makes all that outlives any worker, in the order in which a failure leaves nothing behind.
     fn start(
-        config: Config,
+        mut config: Config,
         commands: Commands,
         python_version: &str,
         (inherited, mut predecessor): (Vec<Inherited>, Option<Predecessor>),
         launch: &'a mut Launch,
     ) -> Result<Self, Unbound> {
         let identities = Identities::look_up(&config, predecessor.is_some())?;
-        preflight::check()?;
         let (signals, cores, open_files_max) =
             preflight::prepare_process().map_err(|error| refused("prepare this process", &error))?;
         let pid_file = config.service.pid_file.as_deref().filter(|_| predecessor.is_none());
@@ -162,6 +161,7 @@ impl<'a> Supervisor<'a> {
         let owner = identities.server.as_ref();
         let outputs = Outputs::open(&config.service, owner)?;
         launch.say(&announcements::greeting(python_version));
+        preflight::choose_reactor(&mut config)?.inspect(|reason| launch.say(reason));
         announcements::few_files(&config, open_files_max).inspect(|warning| launch.say(warning));
         let listeners =
             Listeners::open(&config, identities.sockets.as_ref(), inherited, |wait| pause(&signals, wait))?;

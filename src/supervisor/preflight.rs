@@ -4,18 +4,49 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 
-use super::start_failure::{EXIT_OPERATING_SYSTEM, StartFailure};
+use super::start_failure::{EXIT_OPERATING_SYSTEM, EXIT_USAGE, StartFailure};
+use crate::config::{Config, Reactor};
 use crate::limits::MEMLOCK_BYTES_MIN;
 use crate::sys::signals::Signals;
-use crate::sys::{affinity, memlock, open_files, preflight, process};
+use crate::sys::{affinity, event_loop, memlock, open_files, process};
+
+/// Settles for epoll where `io_uring` may be done without and cannot be had; then returns why.
+///
+/// # Errors
+/// Why the event loop that was asked for cannot be had.
+pub(super) fn choose_reactor(config: &mut Config) -> Result<Option<String>, StartFailure> {
+    let is_built_in = cfg!(feature = "glommio");
+    let asked = std::mem::replace(&mut config.reactor, Reactor::Epoll);
+    let outcome = match asked {
+        Reactor::Epoll => return Ok(None),
+        Reactor::Auto if !is_built_in => return Ok(None),
+        Reactor::IoUring if !is_built_in => return Err(not_built_in()),
+        Reactor::IoUring => Ok(check_io_uring()?),
+        Reactor::Auto => check_io_uring(),
+    };
+    let Err(StartFailure { message, .. }) = outcome else {
+        config.reactor = asked;
+        return Ok(None);
+    };
+    let cost = "using epoll instead; temporary files are written by helper threads (--reactor epoll)";
+    Ok(Some(format!("{message}; {cost}")))
+}
 
 /// Raises the limit on locked memory and tries `io_uring`.
-pub(super) fn check() -> Result<(), StartFailure> {
+fn check_io_uring() -> Result<(), StartFailure> {
     let memlock_bytes = memlock::raise().unwrap_or(0);
     if memlock_bytes < MEMLOCK_BYTES_MIN {
         return Err(memlock_too_small(memlock_bytes));
     }
-    preflight::io_uring().map_err(|error| explain(&error, memlock_bytes, sysctl().as_deref()))
+    event_loop::probe_io_uring().map_err(|error| explain(&error, memlock_bytes, sysctl().as_deref()))
+}
+
+fn not_built_in() -> StartFailure {
+    StartFailure {
+        status: EXIT_USAGE,
+        message: "--reactor: this build of the server has no io_uring executor".to_owned(),
+        hint: "choose --reactor epoll, or build it with the feature `glommio`".to_owned(),
+    }
 }
 
 /// Makes this process fit to be a parent: which signals it reads, what children may inherit, which cores they share.
@@ -42,7 +73,7 @@ fn explain(error: &io::Error, memlock_bytes: u64, sysctl: Option<&str>) -> Start
         ),
         (io::ErrorKind::PermissionDenied, _) => (
             "most likely a seccomp filter forbids it, as Docker's default profile does".to_owned(),
-            "allow the io_uring_* system calls: docker run --security-opt seccomp=PROFILE.json (or seccomp=unconfined)",
+            "choose --reactor auto, or allow the io_uring_* system calls: docker run --security-opt seccomp=PROFILE.json",
         ),
         (io::ErrorKind::Unsupported, _) => (
             "the kernel is too old, or a seccomp filter hides it".to_owned(),
@@ -95,8 +126,19 @@ mod tests {
 
     #[test]
     fn this_machine_is_fit_or_says_why_not() {
-        if let Err(failure) = check() {
+        if let Err(failure) = check_io_uring() {
             assert!(failure.to_string().starts_with("spawn: io_uring "), "{failure}");
         }
+    }
+
+    #[test]
+    fn epoll_is_always_to_be_had_and_needs_no_excuse() {
+        let words = ["--reactor=epoll", "app"].map(str::to_owned);
+        let mut config = crate::cli::configure(&words, 1).unwrap();
+        assert_eq!(choose_reactor(&mut config), Ok(None));
+        config.reactor = Reactor::Auto;
+        let excuse = choose_reactor(&mut config).unwrap();
+        let is_built_in = cfg!(feature = "glommio");
+        assert_eq!(config.reactor == Reactor::Epoll && is_built_in, excuse.is_some());
     }
 }

@@ -16,7 +16,7 @@ use super::notices::Notices;
 use super::places::Places;
 use super::spill::Storage;
 use super::watch::Watch as FileWatch;
-use crate::birth::{Birth, Newborn};
+use crate::birth::{self, Birth, Newborn};
 use crate::config::Config;
 use crate::gateway::{Application, LoadFailure, Outbox, Queue, Request, ThreadStat, ThreadWatch};
 use crate::limits::JOIN_PATIENCE;
@@ -219,8 +219,9 @@ impl Crew {
         started: &Sender<Result<(), LoadFailure>>,
     ) -> io::Result<()> {
         let (started, alive, ended) = (started.clone(), Arc::clone(&self.alive), Arc::clone(&self.ended));
+        let event_loop = birth::event_loop(&supplies.config);
         let thread = std::thread::Builder::new().name("glommio".to_owned()).spawn(move || {
-            let executor = Executor::new(seat.core);
+            let executor = Executor::new(seat.core, event_loop);
             // Only now, so that the helper thread that glommio has just started is not called an executor as well.
             process::name_this_thread(&format!("executor-{}", seat.index));
             let outcome = executor.as_ref().map(drop);
