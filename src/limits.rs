@@ -201,6 +201,9 @@ pub const DRAIN_PATIENCE: Duration = Duration::from_millis(500);
 /// A process that looks for the end of that so much too late has been stopped, and its clients perhaps with it: they
 /// get the time anew.
 pub const DRAIN_LATENESS_MAX: Duration = Duration::from_millis(250);
+/// How long before a drain is ended by force the connections that applications have taken over are cut, at most: their
+/// threads have a moment to notice it.
+pub const TAKEN_OVER_CUT_LEAD_MAX: Duration = Duration::from_secs(1);
 /// How long application threads have to end after the last connection of their process has closed.
 pub const JOIN_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a worker's main thread shows that it is alive.

@@ -198,6 +198,11 @@ impl Stream {
         socket::queued_bytes(self.fd.as_fd())
     }
 
+    /// Ends the connection in both directions, for everybody who holds it.
+    pub fn shut_down(&self) {
+        socket::shut_down(self.fd.as_fd());
+    }
+
     /// Tells the peer that nothing more will come.
     pub fn shut_down_write(&self) {
         socket::shut_down_write(self.fd.as_fd());

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Conversation, Over};
 use crate::gateway::{End, Message, Outcome};
 use crate::http::{BodyFraming, RequestHead};
+use crate::limits::TAKEN_OVER_CUT_LEAD_MAX;
 use crate::worker::life::Phase;
 
 /// What the access log shows for a connection that was taken over (RFC 9110 section 15.2.2).
@@ -21,7 +22,8 @@ pub(super) fn suits(head: &RequestHead) -> bool {
 
 impl Conversation {
     /// Waits until the application is done with both, the call for the request and the connection, and logs it. Its
-    /// socket may block now, so nothing is read or written here. A process that stops waits for neither.
+    /// socket may block now, so nothing is read or written here. A process that drains cuts the connection when that is
+    /// to end soon; one that stops waits for nothing.
     pub(super) async fn outlast(
         &mut self,
         mut end: Option<Box<End>>,
@@ -30,6 +32,7 @@ impl Conversation {
     ) -> Over {
         self.stream.unwatch();
         self.desk.set_deadline(&self.entry, None);
+        let mut cut_at = None;
         loop {
             while let Some(Message { end: of_message, .. }) = self.entry.next_message() {
                 end = end.or(of_message);
@@ -38,10 +41,24 @@ impl Conversation {
             if is_over || self.desk.phase() >= Phase::Stopping {
                 break;
             }
+            self.cut_at_last(&mut cut_at);
             self.pause().await;
         }
         let head = end.and_then(|end| end.head);
         self.conclude(&End::new(Outcome::Close, SWITCHING_PROTOCOLS, 0, head), received_at, request_bytes);
         Over::Gone
+    }
+    /// Cuts the connection shortly before a drain is ended by force, so that the application can still end by itself.
+    fn cut_at_last(&self, cut_at: &mut Option<Instant>) {
+        if self.desk.phase() < Phase::Draining {
+            return;
+        }
+        let (now, patience) = (self.desk.reactor.now(), self.desk.config.deadman_timeout);
+        let lead = (patience / 4).min(TAKEN_OVER_CUT_LEAD_MAX);
+        let at = *cut_at.get_or_insert(now + patience.saturating_sub(lead));
+        if at <= now {
+            self.stream.shut_down();
+        }
+        self.desk.set_deadline(&self.entry, Some(at).filter(|at| now < *at));
     }
 }
