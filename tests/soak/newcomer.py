@@ -152,7 +152,7 @@ def test_from_an_empty_directory_to_a_service_behind_nginx(newcomer: Newcomer) -
     package = home / wheel().name
     shutil.copy(wheel(), package)
     newcomer.owns(package)
-    lines = [line.replace("/path/to/this/repository", str(package)) for line in commands(section(1))]
+    lines = [line.replace("Django Spawning", f"Django {package}") for line in commands(section(1))]
     assert newcomer.types(lines).splitlines()[-1].startswith("Spawning ")
 
     # 2. Something to serve

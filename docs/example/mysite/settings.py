@@ -54,19 +54,24 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": DATA_DIR / "example.sqlite3",
-        "OPTIONS": {
-            # Several processes of several threads write here. A transaction that takes the write lock at its
-            # start waits its turn; one that takes it half way fails at once with "database is locked".
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-        },
+SQLITE = {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": DATA_DIR / "example.sqlite3",
+    "OPTIONS": {
+        # Several processes of several threads write here. A transaction that takes the write lock at its
+        # start waits its turn; one that takes it half way fails at once with "database is locked".
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     },
 }
+# Where libpq finds host, user and password as well.
+POSTGRESQL = {
+    "ENGINE": "django.db.backends.postgresql",
+    "NAME": os.environ.get("PGDATABASE", "mysite"),
+    "CONN_MAX_AGE": 60,
+}
+DATABASES = {"default": POSTGRESQL if "PGHOST" in os.environ else SQLITE}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 MEDIA_ROOT = DATA_DIR / "media"
