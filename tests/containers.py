@@ -33,8 +33,6 @@ POLL_INTERVAL_S = 0.05
 #: The image's name; it is made once a machine.
 IMAGE = "spawning-test-empty"
 FOLDERS = ("dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "var", "var/tmp")
-#: Until there is an executor without io_uring, which the default profile forbids.
-PROFILE = ["--security-opt=seccomp=unconfined"]
 #: Where systems whose `/usr` is whole have links. The engine puts its init into `/sbin`.
 LINKS = ("bin", "lib", "lib64")
 

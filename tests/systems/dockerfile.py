@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from containers import PROFILE, docker, free_port, skip_without_engine
+from containers import docker, free_port, skip_without_engine
 from load import Connection, Load
 from server import TESTS
 from service import eventually
@@ -42,7 +42,7 @@ def commands() -> list[str]:
     build, run, ask = block.splitlines()
     arguments = " ".join(f"--build-arg {name}={os.environ[name]}" for name in ("BUILD", "BASE"))
     build = build.replace("docker build", f"docker build --quiet {arguments}")
-    return [build, run.replace("docker run", f"docker run {' '.join(PROFILE)}"), ask]
+    return [build, run, ask]
 
 
 def shell(command: str) -> str:
