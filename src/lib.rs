@@ -13,6 +13,7 @@ pub mod log;
 #[cfg(feature = "python")]
 pub mod python;
 pub mod reactor;
+pub mod scheduler;
 pub mod scoreboard;
 pub mod status;
 pub mod supervisor;

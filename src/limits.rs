@@ -296,6 +296,22 @@ pub const LONG_KINDS_MAX: usize = 1024;
 /// How long a thread may hold the interpreter while others want it, where several threads run the application; Python's
 /// own default of 5 ms is what a quick request would wait behind a long one, again and again.
 pub const SWITCH_INTERVAL: Duration = Duration::from_millis(1);
+/// The same while one thread has kept the interpreter for too long, although it lets it go now and then.
+pub const SWITCH_INTERVAL_SHORT: Duration = Duration::from_micros(10);
+/// How long it is as short as that at most.
+pub const SWITCH_INTERVAL_SHORT_MAX: Duration = Duration::from_micros(1_500);
+/// A thread that has kept the interpreter for so long must hand it over to one that waits.
+pub const INTERPRETER_KEPT_MAX: Duration = Duration::from_millis(1);
+/// How soon after the interval was made short it is looked at whether the interpreter was handed over.
+pub const INTERPRETER_LOOK_MIN: Duration = Duration::from_micros(50);
+/// How rarely it is looked who holds the interpreter while several requests are being worked on.
+pub const INTERPRETER_LOOK_MAX: Duration = Duration::from_millis(8);
+/// So many looks without a change are the last ones, if at most one request is being worked on.
+pub const INTERPRETER_LOOKS_IDLE_MAX: u32 = 8;
+/// A thread that holds the interpreter so long without a break, while another waits, is logged.
+pub const INTERPRETER_HOLD_LOGGED: Duration = Duration::from_secs(1);
+/// In so many places of the application at most, once in each.
+pub const INTERPRETER_HOLDS_LOGGED_MAX: usize = 64;
 /// How long after a change it is tried whether one application thread fewer does as well.
 pub const PROBE_PAUSE_MIN: Duration = Duration::from_millis(2);
 /// How rarely that is tried once it has failed again and again.

@@ -32,6 +32,15 @@ pub trait ThreadWatch: Send {
     fn idle(&self);
 }
 
+/// How application threads have shared the interpreter so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterpreterUse {
+    /// How long they have waited for it in microseconds, all waits together.
+    pub wait_us: u64,
+    /// The longest of these waits in which one thread held it all the time, in microseconds.
+    pub hold_max_us: u64,
+}
+
 /// Something that takes requests from a queue and answers them.
 pub trait Application: Send + Sync {
     /// Loads it. Called once, on the process's main thread, before anything else.
@@ -71,6 +80,11 @@ pub trait Application: Send + Sync {
 
     /// Returns once code of the application could run on the calling thread, which is at once unless it is stuck.
     fn probe(&self) {}
+
+    /// How the threads have shared the interpreter.
+    fn interpreter(&self) -> InterpreterUse {
+        InterpreterUse::default()
+    }
 
     /// Lets go of what other threads are done with but cannot let go of by themselves. Called every second or so.
     fn tidy(&self) {}

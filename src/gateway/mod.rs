@@ -16,7 +16,7 @@ mod request;
 mod seat;
 mod upload;
 
-pub use application::{Application, EchoApplication, LoadFailure, ThreadWatch};
+pub use application::{Application, EchoApplication, InterpreterUse, LoadFailure, ThreadWatch};
 pub use concurrency::Usage;
 pub use date::date_now;
 pub use outbox::{End, Haste, Lent, Message, Outbox, Outcome, Payload};

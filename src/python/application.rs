@@ -15,11 +15,11 @@ use pyo3::types::PyDict;
 use super::environ::Template;
 use super::errors::describe;
 use super::green::{Green, Service};
-use super::respond;
+use super::interpreter_lock::InterpreterLock;
 use super::threads::AppThread;
-use super::{Input, hop_by_hop};
+use super::{Input, hop_by_hop, interpreter, respond};
 use crate::config::{Config, FactoryOptions};
-use crate::gateway::{Application, LoadFailure, Queue, ThreadWatch};
+use crate::gateway::{Application, InterpreterUse, LoadFailure, Queue, ThreadWatch};
 use crate::limits::SWITCH_INTERVAL;
 
 /// The exit status of a worker whose hub cannot go on (`EX_SOFTWARE` of sysexits.h).
@@ -74,6 +74,15 @@ impl PythonApplication {
         // Before the application is loaded, which may know better.
         if self.config.threads > 1 {
             py.import("sys")?.call_method1("setswitchinterval", (SWITCH_INTERVAL.as_secs_f64(),))?;
+        }
+        if self.green.is_none() {
+            InterpreterLock::find(py)?.map_or_else(
+                || {
+                    tracing::info!("the switch interval is fixed: this Python does not show its lock");
+                    Ok(())
+                },
+                |lock| interpreter::watch(py, lock),
+            )?;
         }
         Input::register(py)?;
         hop_by_hop::configure(&self.config);
@@ -244,6 +253,10 @@ impl Application for PythonApplication {
             Some(green) => green.probe(),
             None => Python::attach(|_| {}),
         }
+    }
+
+    fn interpreter(&self) -> InterpreterUse {
+        interpreter::used()
     }
 
     fn tidy(&self) {

@@ -8,6 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice, PyTuple};
 
+use super::interpreter;
 use crate::gateway::{Body, Share, UploadReader};
 
 /// Every byte is there already, unless uploads are streamed: reading never waits for the client. It ends at the end of
@@ -84,7 +85,7 @@ impl Input {
     ) -> PyResult<T> {
         let is_from_client = self.source.is_from_client();
         let reader = self.source.reader()?;
-        py.detach(|| read(reader))
+        interpreter::detach(py, || read(reader))
             .map_err(|error| if is_from_client { client_error(py, &error) } else { error.into() })
     }
 

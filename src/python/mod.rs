@@ -12,6 +12,8 @@ mod green;
 mod handover;
 mod hop_by_hop;
 mod input;
+mod interpreter;
+mod interpreter_lock;
 mod plain_file;
 mod respond;
 mod response;

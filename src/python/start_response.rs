@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use super::green::Green;
 use super::hop_by_hop;
+use super::interpreter;
 use super::response::Response;
 use crate::http::ResponseFault;
 
@@ -104,7 +105,7 @@ impl StartResponse {
         self.response.push(data).map_err(refused)?;
         if let Some(reply) = self.response.congested() {
             match &self.green {
-                None => py.detach(|| reply.wait_for_room()),
+                None => interpreter::detach(py, || reply.wait_for_room()),
                 Some(green) => green.wait_for_room(py, reply)?,
             }
         }

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use super::application::Running;
 use super::environ::Template;
-use super::respond;
+use super::{interpreter, respond};
 use crate::gateway::{Queue, Taken, ThreadWatch};
 
 /// What `threading.Thread` runs. Threads are Python's own, so that `threading.enumerate`, profilers and coverage see
@@ -41,7 +41,7 @@ impl AppThread {
         loop {
             let mut taken = self.queue.try_take(&mut seat);
             if matches!(taken, Taken::Nothing) {
-                taken = py.detach(|| self.queue.take(&mut seat));
+                taken = interpreter::detach_idle(py, || self.queue.take(&mut seat));
             }
             let Taken::Request(request, taken_at) = taken else { return };
             watch.busy(&request);
@@ -55,6 +55,7 @@ impl AppThread {
 impl AppThread {
     fn __call__(&self, py: Python<'_>) {
         self.running.enter();
+        interpreter::enter(py);
         let _leave = Leave(&self.running);
         self.serve(py);
     }
@@ -65,6 +66,7 @@ struct Leave<'a>(&'a Running);
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
+        interpreter::leave();
         self.0.leave();
     }
 }

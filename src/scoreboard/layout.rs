@@ -75,6 +75,8 @@ pub(super) mod process {
     pub(in crate::scoreboard) const EXECUTORS: usize = 3;
     pub(in crate::scoreboard) const HEARTBEAT_MS: usize = 4;
     pub(in crate::scoreboard) const BORN_MS: usize = 5;
+    pub(in crate::scoreboard) const INTERPRETER_WAIT_US: usize = 6;
+    pub(in crate::scoreboard) const INTERPRETER_HOLD_MAX_US: usize = 7;
     /// On a line of its own: written with every request, by another thread than the words before it.
     pub(in crate::scoreboard) const QUEUE_DEPTH: usize = LINE_WORDS;
     pub(in crate::scoreboard) const QUEUE_TIMEOUTS: usize = LINE_WORDS + 1;

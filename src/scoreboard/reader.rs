@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub retired: ExecutorSnapshot,
     /// Queue timeouts of workers that are gone.
     pub retired_queue_timeouts: u64,
+    /// How long threads of workers that are gone waited for the interpreter.
+    pub retired_interpreter_wait_us: u64,
     /// What the supervisor says.
     pub supervisor: SupervisorSnapshot,
     /// How the last reload went; `None` before the first.
@@ -45,6 +47,10 @@ pub struct WorkerSnapshot {
     pub queue_depth: u64,
     /// Requests that waited too long for one.
     pub queue_timeouts: u64,
+    /// How long its application threads have waited for the interpreter, all waits together.
+    pub interpreter_wait_us: u64,
+    /// The longest of those waits in which one thread held the interpreter all the time.
+    pub interpreter_hold_max_us: u64,
     /// Its executors.
     pub executors: Vec<ExecutorSnapshot>,
     /// Its application threads.
@@ -125,6 +131,8 @@ impl Scoreboard {
         Snapshot {
             retired: self.executor_at(self.layout.retired_executor()),
             retired_queue_timeouts: self.word(self.layout.retired_process() + process::QUEUE_TIMEOUTS),
+            retired_interpreter_wait_us: self
+                .word(self.layout.retired_process() + process::INTERPRETER_WAIT_US),
             supervisor: self.supervisor_snapshot(),
             last_reload: self.last_reload(),
             workers: (0..self.layout.dimensions().seats)
@@ -155,6 +163,8 @@ impl Scoreboard {
             heartbeat_ms: self.word(offset + process::HEARTBEAT_MS),
             queue_depth: self.word(offset + process::QUEUE_DEPTH),
             queue_timeouts: self.word(offset + process::QUEUE_TIMEOUTS),
+            interpreter_wait_us: self.word(offset + process::INTERPRETER_WAIT_US),
+            interpreter_hold_max_us: self.word(offset + process::INTERPRETER_HOLD_MAX_US),
             executors: executors.map(|offset| self.executor_at(offset)).collect(),
             threads: threads.map(|offset| self.thread_at(offset)).collect(),
         })

@@ -32,6 +32,7 @@ fn what_one_process_writes_another_reads() {
     process.heartbeat(99);
     process.set_queue_depth(5);
     process.queue_timed_out();
+    process.set_interpreter(7, 3);
     let executor = writer.executor(2, 0).unwrap();
     executor.connection_opened();
     executor.request_started();
@@ -48,6 +49,7 @@ fn what_one_process_writes_another_reads() {
     assert_eq!((worker.seat, worker.pid, worker.generation, worker.slot), (2, 4242, 7, 1));
     assert_eq!((worker.state, worker.heartbeat_ms), (State::Loading, 99));
     assert_eq!((worker.queue_depth, worker.queue_timeouts), (5, 1));
+    assert_eq!((worker.interpreter_wait_us, worker.interpreter_hold_max_us), (7, 3));
     let [read] = worker.executors.as_slice() else { panic!("one executor, not {:?}", worker.executors) };
     assert_eq!((read.connections, read.requests, read.in_flight), (1, 2, 1));
     assert_eq!((read.bytes_in, read.bytes_out, read.refused, read.heartbeat_ms), (10, 20, 1, 98));
@@ -126,6 +128,7 @@ fn a_vacated_seat_is_empty_and_its_counts_are_kept() {
         executor.request_finished(200, 1, 10, 20);
         executor.request_started();
         scoreboard.process(1).unwrap().queue_timed_out();
+        scoreboard.process(1).unwrap().set_interpreter(7, 3);
         scoreboard.thread(1, 0).unwrap().busy(1);
         scoreboard.vacate(1);
 
@@ -135,6 +138,7 @@ fn a_vacated_seat_is_empty_and_its_counts_are_kept() {
         assert_eq!((snapshot.retired.responses, snapshot.retired.latency.count()), ([round, 0, 0, 0], round));
         assert_eq!((snapshot.retired.connections, snapshot.retired.in_flight), (0, 0));
         assert_eq!(snapshot.retired_queue_timeouts, round);
+        assert_eq!(snapshot.retired_interpreter_wait_us, 7 * round);
         assert_eq!(scoreboard.connections(1), 0);
     }
 }

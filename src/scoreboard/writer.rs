@@ -62,6 +62,10 @@ impl Scoreboard {
                 retired.at::<{ process::QUEUE_TIMEOUTS }>(),
                 process.words.at::<{ process::QUEUE_TIMEOUTS }>().load(Relaxed),
             );
+            add(
+                retired.at::<{ process::INTERPRETER_WAIT_US }>(),
+                process.words.at::<{ process::INTERPRETER_WAIT_US }>().load(Relaxed),
+            );
         }
         clear(&*process.words);
     }
@@ -111,6 +115,13 @@ impl ProcessScore {
     /// The main thread is alive; `now_ms` as of [`crate::sys::clock::monotonic_ms`].
     pub fn heartbeat(&self, now_ms: u64) {
         self.words.at::<{ process::HEARTBEAT_MS }>().store(now_ms, Relaxed);
+    }
+
+    /// What the main thread has learnt of the interpreter: how long application threads have waited for it so far, all
+    /// waits together, and the longest of these in which one thread held it all the time.
+    pub fn set_interpreter(&self, wait_us: u64, hold_max_us: u64) {
+        self.words.at::<{ process::INTERPRETER_WAIT_US }>().store(wait_us, Relaxed);
+        self.words.at::<{ process::INTERPRETER_HOLD_MAX_US }>().store(hold_max_us, Relaxed);
     }
 
     /// Requests that wait for an application thread.

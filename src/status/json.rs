@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::sight::{Sight, Totals, together};
 use crate::config::{Bind, Config};
 use crate::scoreboard::{
-    ExecutorSnapshot, Histogram, LastReload, Stage, State, ThreadSnapshot, WorkerSnapshot, bucket_upper_us,
+    Histogram, LastReload, Stage, State, ThreadSnapshot, WorkerSnapshot, bucket_upper_us,
 };
 use crate::sys::calendar;
 
@@ -84,6 +84,8 @@ struct Work {
     bytes_out: u64,
     queue_depth: u64,
     queue_timeouts: u64,
+    interpreter_wait_s: f64,
+    interpreter_hold_max_s: f64,
 }
 
 #[derive(Serialize)]
@@ -102,7 +104,8 @@ pub(super) fn render(sight: &Sight) -> Vec<u8> {
 
 fn status(sight: &Sight) -> Status<'_> {
     let supervisor = sight.supervisor();
-    let Totals { executors, queue_depth, queue_timeouts } = sight.totals();
+    let totals = sight.totals();
+    let executors = &totals.executors;
     let uptime = sight.since(supervisor.started_ms);
     let readiness = sight.readiness();
     let children = sight.snapshot.workers.iter().map(|worker| (worker.pid, child(sight, worker)));
@@ -132,7 +135,7 @@ fn status(sight: &Sight) -> Status<'_> {
         reloads_failed: supervisor.reloads_failed,
         last_reload: sight.snapshot.last_reload.as_ref(),
         latency: latency(&executors.latency),
-        work: work(&executors, queue_depth, queue_timeouts),
+        work: work(&totals),
     }
 }
 
@@ -142,7 +145,8 @@ fn executors_in_flight(sight: &Sight) -> u64 {
 }
 
 fn child(sight: &Sight, worker: &WorkerSnapshot) -> Child {
-    let executors = together(worker);
+    let totals = totals_of(worker);
+    let executors = &totals.executors;
     let uptime = sight.since(worker.born_ms);
     let silence = sight.silence(worker);
     Child {
@@ -158,7 +162,7 @@ fn child(sight: &Sight, worker: &WorkerSnapshot) -> Child {
         uptime_s: uptime.as_secs_f64(),
         silent_for_s: silence.unwrap_or_default().as_secs_f64(),
         memory_bytes: sight.memory_bytes(worker.pid),
-        work: work(&executors, worker.queue_depth, worker.queue_timeouts),
+        work: work(&totals),
         latency: latency(&executors.latency),
         threads: worker.threads.iter().map(|it| thread(sight, it)).collect(),
     }
@@ -172,7 +176,18 @@ fn thread(sight: &Sight, thread: &ThreadSnapshot) -> Thread {
     }
 }
 
-fn work(executors: &ExecutorSnapshot, queue_depth: u64, queue_timeouts: u64) -> Work {
+fn totals_of(worker: &WorkerSnapshot) -> Totals {
+    Totals {
+        executors: together(worker),
+        queue_depth: worker.queue_depth,
+        queue_timeouts: worker.queue_timeouts,
+        interpreter_wait_us: worker.interpreter_wait_us,
+        interpreter_hold_max_us: worker.interpreter_hold_max_us,
+    }
+}
+
+fn work(totals: &Totals) -> Work {
+    let executors = &totals.executors;
     Work {
         connections: executors.connections,
         requests: executors.requests,
@@ -180,8 +195,10 @@ fn work(executors: &ExecutorSnapshot, queue_depth: u64, queue_timeouts: u64) -> 
         refused: executors.refused,
         bytes_in: executors.bytes_in,
         bytes_out: executors.bytes_out,
-        queue_depth,
-        queue_timeouts,
+        queue_depth: totals.queue_depth,
+        queue_timeouts: totals.queue_timeouts,
+        interpreter_wait_s: Duration::from_micros(totals.interpreter_wait_us).as_secs_f64(),
+        interpreter_hold_max_s: Duration::from_micros(totals.interpreter_hold_max_us).as_secs_f64(),
     }
 }
 

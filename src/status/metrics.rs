@@ -58,7 +58,7 @@ fn server(sight: &Sight) -> Vec<MetricFamily> {
 }
 
 fn requests(totals: &Totals) -> Vec<MetricFamily> {
-    let Totals { executors, queue_depth, queue_timeouts } = totals;
+    let Totals { executors, queue_depth, queue_timeouts, .. } = totals;
     let classes = ["2xx", "3xx", "4xx", "5xx"].into_iter().zip(executors.responses);
     let classes = classes.map(|(class, count)| (vec![("class", class)], count));
     vec![
@@ -73,6 +73,16 @@ fn requests(totals: &Totals) -> Vec<MetricFamily> {
         ),
         gauge("queue_depth", "Requests that wait for an application thread", *queue_depth),
         counter("queue_timeouts_total", "Requests answered 503 because no thread took them", *queue_timeouts),
+        seconds_counter(
+            "interpreter_wait_seconds_total",
+            "How long application threads waited for the interpreter, all waits together",
+            totals.interpreter_wait_us,
+        ),
+        seconds_gauge(
+            "interpreter_hold_max_seconds",
+            "The longest time that one thread held the interpreter while another waited, of the workers there are",
+            totals.interpreter_hold_max_us,
+        ),
         counter("received_bytes_total", "Bytes of finished requests", executors.bytes_in),
         counter("sent_bytes_total", "Bytes of the bodies of finished responses", executors.bytes_out),
         histogram(
@@ -124,6 +134,24 @@ fn gauge(name: &str, help: &str, value: u64) -> MetricFamily {
 
 fn counter(name: &str, help: &str, value: u64) -> MetricFamily {
     counters(name, help, [(Vec::new(), value)])
+}
+
+/// A gauge in seconds, of microseconds.
+fn seconds_gauge(name: &str, help: &str, us: u64) -> MetricFamily {
+    let mut gauge = Gauge::default();
+    gauge.set_value(float(us) / 1e6);
+    let mut metric = Metric::default();
+    metric.set_gauge(gauge);
+    family(name, help, MetricType::GAUGE, vec![metric])
+}
+
+/// A counter in seconds, of microseconds.
+fn seconds_counter(name: &str, help: &str, us: u64) -> MetricFamily {
+    let mut counter = Counter::default();
+    counter.set_value(float(us) / 1e6);
+    let mut metric = Metric::default();
+    metric.set_counter(counter);
+    family(name, help, MetricType::COUNTER, vec![metric])
 }
 
 fn gauges(name: &str, help: &str, values: impl IntoIterator<Item = Labelled>) -> MetricFamily {

@@ -40,6 +40,9 @@ pub(super) struct Totals {
     pub(super) executors: ExecutorSnapshot,
     pub(super) queue_depth: u64,
     pub(super) queue_timeouts: u64,
+    pub(super) interpreter_wait_us: u64,
+    /// Of the living.
+    pub(super) interpreter_hold_max_us: u64,
 }
 
 impl Observer {
@@ -129,11 +132,17 @@ impl Sight {
             executors: self.snapshot.retired.clone(),
             queue_depth: 0,
             queue_timeouts: self.snapshot.retired_queue_timeouts,
+            interpreter_wait_us: self.snapshot.retired_interpreter_wait_us,
+            interpreter_hold_max_us: 0,
         };
         for worker in &self.snapshot.workers {
             totals.executors = sum(&totals.executors, &together(worker));
             totals.queue_depth = totals.queue_depth.saturating_add(worker.queue_depth);
             totals.queue_timeouts = totals.queue_timeouts.saturating_add(worker.queue_timeouts);
+            totals.interpreter_wait_us =
+                totals.interpreter_wait_us.saturating_add(worker.interpreter_wait_us);
+            totals.interpreter_hold_max_us =
+                totals.interpreter_hold_max_us.max(worker.interpreter_hold_max_us);
         }
         totals
     }

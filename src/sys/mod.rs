@@ -25,6 +25,7 @@ pub mod shared_memory;
 pub mod signals;
 pub mod socket;
 pub mod standard_streams;
+pub mod symbol;
 pub mod thread;
 pub mod unix_listener;
 pub mod wait;

@@ -12,7 +12,7 @@ use super::notices::{Notice, Notices, Overdue};
 use super::watch::Watch;
 use crate::birth::{Order, Report, WorkerControl};
 use crate::config::Config;
-use crate::gateway::{Application, LoadFailure};
+use crate::gateway::{Application, InterpreterUse, LoadFailure};
 use crate::limits::HEARTBEAT_PAUSE;
 use crate::scoreboard::{ExecutorSnapshot, ProcessScore, Scoreboard, State};
 use crate::sys::eventfd::EventFd;
@@ -172,6 +172,8 @@ impl Control {
     fn show_life(&self, life: &Life) {
         self.pulse.beat();
         self.application.tidy();
+        let InterpreterUse { wait_us, hold_max_us } = self.application.interpreter();
+        self.pulse.process.set_interpreter(wait_us, hold_max_us);
         if self.config.reload.dev && life.phase() < Phase::Draining {
             self.watch_new_files();
         }

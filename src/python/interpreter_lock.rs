@@ -1,0 +1,130 @@
+//! `CPython`'s own record of its lock (the GIL), read and written without holding it.
+//!
+//! Each thread that waits for the lock reads the switch interval whenever it begins to wait. `sys.setswitchinterval`
+//! needs the lock, which a thread that has to shorten others' waits cannot have. So the word is looked for once, at the
+//! start: `_PyRuntime`, exported by every `CPython`, contains it, followed by the other words of
+//! `struct _gil_runtime_state` (`Include/internal/pycore_gil.h`, the same from 3.10 to 3.14). Where it is not found
+//! beyond doubt, nothing is written.
+
+use std::ffi::c_ulong;
+use std::ptr;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize};
+use std::time::Duration;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::sys::symbol::{self, Object};
+
+/// Intervals, in microseconds, that nobody would choose: the word that shows all of them is the one.
+const DISTINCTIVE_US: [u64; 3] = [7_654_321, 1_234_567_891, 9_876_543];
+
+/// The words, as long as the process lives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InterpreterLock {
+    interval_us: &'static AtomicU64,
+    last_holder: &'static AtomicUsize,
+    is_locked: &'static AtomicI32,
+    switches: &'static AtomicU64,
+}
+
+/// The order of `struct _gil_runtime_state`, in words of 64 bits.
+const LAST_HOLDER: usize = 1;
+const IS_LOCKED: usize = 2;
+const SWITCHES: usize = 3;
+const WORDS: usize = 4;
+
+impl InterpreterLock {
+    /// Looks for it. To be called while no other thread runs Python code, for it changes the switch interval for a
+    /// moment. `None` where it is not found beyond doubt, or threads run without it.
+    pub(super) fn find(py: Python<'_>) -> PyResult<Option<Self>> {
+        let sys = py.import("sys")?;
+        let is_enabled = sys.getattr_opt("_is_gil_enabled")?.map_or(Ok(true), |it| it.call0()?.extract())?;
+        let Some(runtime) = symbol::object(c"_PyRuntime") else { return Ok(None) };
+        let is_aligned = runtime.address.is_multiple_of(align_of::<AtomicU64>());
+        if !is_enabled || !is_aligned || size_of::<c_ulong>() != size_of::<u64>() {
+            return Ok(None);
+        }
+        let before = sys.call_method0("getswitchinterval")?;
+        let mut candidates: Vec<usize> =
+            (0..(runtime.size / size_of::<u64>()).saturating_sub(WORDS - 1)).collect();
+        for interval_us in DISTINCTIVE_US {
+            let interval = Duration::from_micros(interval_us).as_secs_f64();
+            sys.call_method1("setswitchinterval", (interval,))?;
+            candidates.retain(|index| word(&runtime, *index).load(Relaxed) == interval_us);
+        }
+        sys.call_method1("setswitchinterval", (before,))?;
+        let [index] = candidates.as_slice() else { return Ok(None) };
+        Ok(Some(Self::at(&runtime, *index)).filter(|lock| lock.is_held_here(py)))
+    }
+
+    fn at(runtime: &Object, index: usize) -> Self {
+        let holder = word(runtime, index + LAST_HOLDER).as_ptr().cast::<usize>();
+        let is_locked = word(runtime, index + IS_LOCKED).as_ptr().cast::<i32>();
+        Self {
+            interval_us: word(runtime, index),
+            // SAFETY: as in `word`; a pointer has the size and alignment of a word.
+            last_holder: unsafe { AtomicUsize::from_ptr(holder) },
+            // SAFETY: as in `word`; an int is smaller than a word, begins where it does, and CPython itself changes it
+            // by atomic instructions.
+            is_locked: unsafe { AtomicI32::from_ptr(is_locked) },
+            switches: word(runtime, index + SWITCHES),
+        }
+    }
+
+    /// Whether the words behind the interval say what is true while this thread holds the lock.
+    fn is_held_here(&self, py: Python<'_>) -> bool {
+        self.is_held() && self.last_holder() == Self::this_thread(py)
+    }
+
+    /// What [`InterpreterLock::last_holder`] is while the calling thread holds it.
+    pub(super) fn this_thread(_attached: Python<'_>) -> usize {
+        // SAFETY: the thread is attached.
+        unsafe { ffi::PyThreadState_Get() as usize }
+    }
+
+    /// Whether a thread holds it.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_locked.load(SeqCst) == 1
+    }
+
+    /// Whose `PyThreadState` held it last: where that is or was, to be compared only.
+    pub(super) fn last_holder(&self) -> usize {
+        self.last_holder.load(Relaxed)
+    }
+
+    /// How often it went from one thread to another.
+    pub(super) fn switches(&self) -> u64 {
+        self.switches.load(Relaxed)
+    }
+
+    /// Makes the switch interval `short`, unless it is; returns what it was, in microseconds.
+    pub(super) fn shorten(&self, short: Duration) -> Option<u64> {
+        let short_us = u64::try_from(short.as_micros()).ok()?;
+        let before_us = self.interval_us.load(Relaxed);
+        if before_us <= short_us {
+            return None;
+        }
+        self.interval_us.store(short_us, Relaxed);
+        Some(before_us)
+    }
+
+    /// Makes the switch interval what it was before it was `short`, unless the application has set another meanwhile.
+    pub(super) fn restore(&self, short: Duration, before_us: u64) {
+        let short_us = u64::try_from(short.as_micros()).unwrap_or(u64::MAX);
+        let _ = self.interval_us.compare_exchange(short_us, before_us, Relaxed, Relaxed);
+    }
+}
+
+/// A word of `runtime`; one beyond its end is its first.
+fn word(runtime: &Object, index: usize) -> &'static AtomicU64 {
+    let is_inside = (index + 1) * size_of::<u64>() <= runtime.size;
+    let index = if is_inside { index } else { 0 };
+    let address = runtime.address.wrapping_add(index * size_of::<u64>());
+    // SAFETY: the address is inside an object of the interpreter that lives as long as the process; it is aligned, as
+    // `find` has checked of the object. It is only read, except for the switch interval, any value of which CPython
+    // accepts. CPython reads and writes aligned words of it by single instructions, which are atomic on all platforms
+    // with 64 bits; it relies on that itself, for its threads read the interval, and some the rest, without a lock.
+    unsafe { AtomicU64::from_ptr(ptr::with_exposed_provenance_mut(address)) }
+}
