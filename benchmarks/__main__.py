@@ -18,6 +18,9 @@ from .workloads import SUITE, SWEEP, WORKLOADS, Workload, workload_named
 OURS = "spawning"
 PEERS = tuple(server.name for server in SERVERS if server.name != OURS)
 SWEEP_PEERS = ("granian", "uwsgi")
+CONVOY_PEERS = ("granian", "gunicorn", "uwsgi", "waitress")
+CONVOY_THREADS = 8
+CONVOY_SECONDS = 5
 SUITE_ROUNDS = 3
 SUITE_SECONDS_MAX = 3
 INTERRUPTED = 128 + signal.SIGINT
@@ -49,6 +52,12 @@ def compare(options: argparse.Namespace, progress: Progress) -> int:
 
     install_load_tools(progress)
     servers, skipped = install_all(options, progress)
+    if options.what == "convoy":
+        from .convoy import convoy
+
+        seconds = options.seconds or CONVOY_SECONDS
+        print(convoy(servers, options.processes or 1, options.threads or CONVOY_THREADS, seconds, progress))
+        return 0
     plan = make_plan(options, servers)
     names = [server.name for server in servers]
     reference = CEILING if options.what == "django-ceiling" else next(iter(names), CEILING)
@@ -88,6 +97,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     lines += [
         f"  {'threads':16}1 to 64 threads: 1 ms of Python, 10 ms off the GIL, mixed (peers: granian, uwsgi)"
     ]
+    lines += [f"  {'convoy':16}an instant view beside one that computes between system calls"]
     lines += [f"  {'suite':16}{', '.join(SUITE)}; within --minutes"]
     lines += [f"  {'full':16}every workload on every server"]
     parser = argparse.ArgumentParser(
@@ -100,7 +110,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add(
         "what",
-        choices=[*names, "django-ceiling", "threads", "suite", "full"],
+        choices=[*names, "django-ceiling", "threads", "convoy", "suite", "full"],
         metavar="WHAT",
         help="see below",
     )
@@ -167,7 +177,7 @@ def install_all(options: argparse.Namespace, progress: Progress) -> tuple[list[S
     if options.peers is not None:
         names += options.peers
     elif options.what != "django-ceiling":
-        names += SWEEP_PEERS if options.what == "threads" else PEERS
+        names += {"threads": SWEEP_PEERS, "convoy": CONVOY_PEERS}.get(options.what, PEERS)
     servers, skipped = [], {}
     for server in map(server_named, names):
         reason = install(server, progress)
