@@ -165,6 +165,10 @@ struct Words {
     #[argh(option, short = 's', arg_name = "number")]
     processes: Vec<String>,
 
+    /// threads that are kept on the cores of their process
+    #[argh(option, arg_name = "which")]
+    pin: Vec<String>,
+
     /// threads of each process that run the application; 0 is green mode: green threads on its main thread do
     #[argh(option, short = 't', arg_name = "number")]
     threads: Vec<String>,
@@ -417,6 +421,7 @@ impl From<Words> for RawOptions {
             stderr: last(words.stderr),
             chuid: last(words.chuid),
             processes: last(words.processes),
+            pin: last(words.pin),
             threads: last(words.threads),
             green: last(words.green),
             green_requests_max: last(words.green_requests_max),

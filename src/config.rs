@@ -20,6 +20,7 @@ mod factory_options;
 pub mod file;
 mod green;
 mod logging;
+mod pin;
 pub mod platform;
 mod proxies;
 mod ranges;
@@ -37,6 +38,7 @@ pub use extras::Extra;
 pub use factory_options::FactoryOptions;
 pub use green::{Green, GreenLibrary};
 pub use logging::{AccessLogFormat, LogFormat, LogLevel, LogPart, Logging};
+pub use pin::Pin;
 pub use proxies::{Network, Proxies, ProxyProtocol};
 pub use reactor::Reactor;
 pub use service::{Account, Service, UnixSocket};
@@ -64,6 +66,8 @@ pub struct Config {
     pub service: Service,
     /// Worker processes of one generation.
     pub processes: usize,
+    /// Which threads of a worker are kept on its cores.
+    pub pin: Pin,
     /// Application threads of each process; 0 in green mode.
     pub threads: usize,
     /// Green mode, if that is on: green threads on the main thread answer requests.
@@ -190,6 +194,7 @@ pub struct RawOptions {
     pub chuid: Option<String>,
     pub processes: Option<String>,
     pub threads: Option<String>,
+    pub pin: Option<String>,
     pub green: Option<String>,
     pub green_requests_max: Option<String>,
     pub access_log_file: Option<String>,
@@ -269,6 +274,7 @@ impl Config {
             factory,
             arguments: raw.arguments.clone(),
             processes,
+            pin: pin::read(raw)?,
             threads,
             green,
             keep_alive: !raw.no_keepalive,
@@ -403,6 +409,7 @@ pub fn describe(flag: &str) -> Option<Description> {
         .or_else(|| application::describe(flag))
         .or_else(|| bind::describe(flag))
         .or_else(|| green::describe(flag))
+        .or_else(|| pin::describe(flag))
         .or_else(|| service::describe(flag))
         .or_else(|| status::describe(flag))
         .or_else(|| logging::describe(flag))

@@ -19,7 +19,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use spawning::birth::{Newborn, Order, Report};
 use spawning::config::{
-    AccessLog, AccessLogFormat, ApplicationSettings, Bind, Config, Logging, Proxies, Reactor, Reload,
+    AccessLog, AccessLogFormat, ApplicationSettings, Bind, Config, Logging, Pin, Proxies, Reactor, Reload,
     Service, Spill, UnixSocket, WorkerLimits,
 };
 use spawning::limits::HttpLimits;
@@ -232,6 +232,7 @@ fn config() -> Config {
         green: None,
         coverage: false,
         backdoor: false,
+        pin: Pin::None,
         threads: 3,
         keep_alive: true,
         access_log: AccessLog::Off,

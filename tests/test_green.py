@@ -24,6 +24,7 @@ from test_process_life import eventually, workers
 from wire import CLOSE, HOST, message, serving
 
 EX_USAGE = 64
+EX_SOFTWARE = 70
 LIBRARIES = ["eventlet", "gevent"]
 SIDE_BY_SIDE = 200
 COMET_CLIENTS = 1000
@@ -314,3 +315,36 @@ def test_a_library_that_is_missing_is_named_before_anything_is_bound(library: st
 def test_mistakes_are_named(arguments: list[str], fault: str) -> None:
     ended = run_to_end(*arguments, "--port=0", APP)
     assert (ended.returncode, ended.stderr.startswith(f"spawn: {fault}")) == (EX_USAGE, True), ended.stderr
+
+
+@pytest.mark.parametrize("patched", LIBRARIES)
+@pytest.mark.parametrize("mode", ["-t1", "-t4", "other"])
+def test_an_application_that_patches_threads_is_refused_where_others_serve(
+    tmp_path: Path, patched: str, mode: str
+) -> None:
+    patch = {
+        "gevent": "from gevent import monkey\nmonkey.patch_all()\n",
+        "eventlet": "import eventlet\neventlet.monkey_patch()\n",
+    }
+    (tmp_path / "patching.py").write_text(f"{patch[patched]}from apps.green import app\n")
+    other = next(library for library in LIBRARIES if library != patched)
+    words = [f"--green={other}"] if mode == "other" else [mode]
+    environment = {"PYTHONPATH": str(tmp_path)}
+    ended = run_to_end("--port=0", "-s1", *words, "patching:app", environment=environment)
+    assert ended.returncode == EX_SOFTWARE
+    assert f"--green {patched}" in ended.stderr
+
+
+def test_an_application_that_patches_as_the_server_does_is_served(
+    server_factory: ServerFactory, library: str, tmp_path: Path
+) -> None:
+    patch = {
+        "gevent": "from gevent import monkey\nmonkey.patch_all()\n",
+        "eventlet": "import eventlet\neventlet.monkey_patch()\n",
+    }
+    (tmp_path / "patching.py").write_text(f"{patch[library]}from apps.green import app\n")
+    environment = {"PYTHONPATH": str(tmp_path)}
+    server = server_factory(
+        "patching:app", "-s1", f"--green={library}", "-l/dev/null", environment=environment
+    )
+    assert server.get("/").status == 200

@@ -35,6 +35,7 @@ enum Values {
 
 fn values(option: &OptionName) -> Values {
     match (option.long, option.value) {
+        ("--pin", _) => Values::Words("all executors none"),
         ("--completion", _) => Values::Words("bash zsh fish"),
         ("--reload", _) => Values::Words("dev"),
         ("--log-level", _) => Values::Words("error warn info debug trace"),

@@ -17,6 +17,7 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
         "With what",
         &[
             "--processes",
+            "--pin",
             "--threads",
             "--main-thread",
             "--green",

@@ -60,7 +60,7 @@ fn account(user: &str, group: Option<&str>) -> Account {
 #[test]
 fn every_option_arrives_where_it_belongs() {
     let line = "-f a.b --chdir / --python-path usr --python-path etc --script-name /shop/ -i ::1 -p 1 -b unix:@a -b fd://3 --unix-mode 600 --unix-owner a --status-port 9 --status-host ::1 -d --pidfile /tmp/pid \
-                --stdout /tmp/out --stderr /tmp/err -u b:c -s 2 -t 0 --green gevent --green-requests-max 23 -l /dev/null --access-log-format %h --log-level debug --log-format json -v --sysinfo -c --backdoor --no-keepalive --deadman 4 \
+                --stdout /tmp/out --stderr /tmp/err -u b:c -s 2 --pin none -t 0 --green gevent --green-requests-max 23 -l /dev/null --access-log-format %h --log-level debug --log-format json -v --sysinfo -c --backdoor --no-keepalive --deadman 4 \
                 --start-timeout 5 --queue 6 \
                 --queue-timeout 7.5 --request-line-bytes-max 800 --header-bytes-max 900 --header-count-max 10 \
                 --body-bytes-max 11K --header-timeout 12 --keepalive-timeout 13 --body-timeout 14 \
@@ -90,6 +90,7 @@ fn every_option_arrives_where_it_belongs() {
             account: Some(account("b", Some("c"))),
         },
         processes: 2,
+        pin: config::Pin::None,
         threads: 0,
         green: Some(config::Green { library: config::GreenLibrary::Gevent, requests_max: 23 }),
         keep_alive: false,

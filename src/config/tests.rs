@@ -24,6 +24,7 @@ fn nothing_but_an_application_is_enough() {
         status: None,
         service: Service::default(),
         processes: 3,
+        pin: Pin::Executors,
         threads: 4,
         green: None,
         keep_alive: true,

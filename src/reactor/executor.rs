@@ -48,29 +48,31 @@ enum Kind {
 }
 
 impl Executor {
-    /// Makes an executor and pins the calling thread to `core`.
+    /// Makes an executor and pins the calling thread to `core`, if there is one: a thread that cannot be pinned, as the
+    /// core has left the set of those that may be used, runs wherever it may, with a warning.
     ///
     /// # Errors
-    /// When the kernel refuses the core, or the rings of [`EventLoop::IoUring`].
-    pub fn new(core: usize, event_loop: EventLoop) -> io::Result<Self> {
+    /// When the kernel refuses the rings of [`EventLoop::IoUring`].
+    pub fn new(core: Option<usize>, event_loop: EventLoop) -> io::Result<Self> {
+        let core = core.filter(|core| {
+            let pinned = affinity::pin_this_thread(&[*core]);
+            pinned
+                .inspect_err(|error| tracing::warn!(core, %error, "cannot pin an executor to its core; it runs on any"))
+                .is_ok()
+        });
         match event_loop {
             EventLoop::IoUring => Self::on_ring(core),
-            EventLoop::Epoll => Self::on_epoll(core),
-            EventLoop::Auto if !cfg!(feature = "glommio") => Self::on_epoll(core),
+            EventLoop::Epoll => Ok(Self(Kind::Epoll)),
+            EventLoop::Auto if !cfg!(feature = "glommio") => Ok(Self(Kind::Epoll)),
             EventLoop::Auto => Self::on_ring(core).or_else(|error| {
                 tracing::warn!(%error, core, "an executor has to do without io_uring; using epoll");
-                Self::on_epoll(core)
+                Ok(Self(Kind::Epoll))
             }),
         }
     }
 
-    fn on_ring(core: usize) -> io::Result<Self> {
+    fn on_ring(core: Option<usize>) -> io::Result<Self> {
         Ok(Self(Kind::Ring(RingExecutor::new(core)?)))
-    }
-
-    fn on_epoll(core: usize) -> io::Result<Self> {
-        affinity::pin_this_thread(&[core])?;
-        Ok(Self(Kind::Epoll))
     }
 
     /// Runs the loop on the calling thread until `main` is done; its tasks die with it. Other threads interrupt its

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub(super) struct RingExecutor(Infallible);
 
 impl RingExecutor {
-    pub(super) fn new(_: usize) -> io::Result<Self> {
+    pub(super) fn new(_: Option<usize>) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -37,10 +37,10 @@ impl RingExecutor {
     ///
     /// # Errors
     /// When the kernel refuses rings or the core, with glommio's words for it.
-    pub(super) fn new(core: usize) -> io::Result<Self> {
+    pub(super) fn new(core: Option<usize>) -> io::Result<Self> {
         let mut attempt = 1;
         loop {
-            let made = LocalExecutorBuilder::new(Placement::Fixed(core))
+            let made = LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
                 .io_memory(0)
                 .ring_depth(RING_DEPTH)
                 .preempt_timer(PREEMPT_TIMER)

@@ -68,7 +68,7 @@ fn serve(
     observer: Observer,
     closing: &Arc<Closing>,
 ) -> io::Result<()> {
-    let executor = Executor::new(core, event_loop)?;
+    let executor = Executor::new(Some(core), event_loop)?;
     // Only now, so that the helper thread that glommio has just started is not called that as well.
     process::name_this_thread("status");
     let (site, closing) = (Rc::new(Site::new(observer)), Arc::clone(closing));

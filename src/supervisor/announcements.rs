@@ -63,7 +63,7 @@ impl Supervisor<'_> {
         }
         self.has_served = true;
         self.score.set_stage(Stage::Serving);
-        let ready = ready(&self.config, &self.cores);
+        let ready = ready(&self.config, &self.cores.now);
         self.launch.say(&ready);
         self.notify.ready(&ready);
         self.succeed();

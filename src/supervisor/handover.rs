@@ -89,6 +89,11 @@ impl Heir {
         self.channel.as_fd()
     }
 
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Whether it is the process `pid`.
     pub(super) fn is_process(&self, pid: u32) -> bool {
         self.pid == pid

@@ -6,6 +6,7 @@
 
 mod announcements;
 mod changes;
+mod children;
 pub mod evaluate;
 mod generation;
 mod handover;
@@ -47,6 +48,7 @@ use launch::{Continuation, Launch, Outputs};
 use listeners::{Inherited, Listeners, Unbound};
 use notify_socket::NotifySocket;
 use pid_file::PidFile;
+use preflight::Cores;
 use private_directory::PrivateDirectory;
 use start_failure::{EXIT_OPERATING_SYSTEM, StartFailure};
 use status_process::StatusProcess;
@@ -120,7 +122,7 @@ struct Supervisor<'a> {
     notify: NotifySocket,
     config: Config,
     commands: Commands,
-    cores: Vec<usize>,
+    cores: Cores,
     signals: Signals,
     listeners: Listeners,
     pid_file: Option<PidFile>,
@@ -201,7 +203,8 @@ impl<'a> Supervisor<'a> {
         };
         let dimensions = Dimensions {
             seats: settings.workers_max() + SPARE_SEATS,
-            executors: cores.len().div_ceil(config.processes.max(1)),
+            // Cores may be added later.
+            executors: affinity::machine_cores().max(cores.now.len()).div_ceil(config.processes.max(1)),
             threads: config.application_threads(),
         };
         let scoreboard = Scoreboard::create(dimensions);
@@ -326,7 +329,7 @@ impl<'a> Supervisor<'a> {
             self.hear_heir();
         }
         if has_signals {
-            self.take_signals()?;
+            self.take_signals();
         }
         let (inspection, now) = (&mut self.inspection, Instant::now());
         let status = self.status.as_ref().and_then(StatusProcess::pid);
@@ -356,8 +359,8 @@ impl<'a> Supervisor<'a> {
         }));
     }
 
-    fn take_signals(&mut self) -> io::Result<()> {
-        while let Some(signal) = self.signals.next()? {
+    fn take_signals(&mut self) {
+        while let Some(signal) = self.signals.next() {
             match signal {
                 Signal::Reload => self.events.push_back(Event::Reload),
                 Signal::Grow => self.events.push_back(Event::Grow),
@@ -375,7 +378,6 @@ impl<'a> Supervisor<'a> {
                 Signal::ChildEnded => self.reap(),
             }
         }
-        Ok(())
     }
 
     /// Opens log files anew, here and in every worker.
@@ -397,30 +399,6 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Collects all children that have ended; those that are no workers were somebody else's.
-    fn reap(&mut self) {
-        while let Some((pid, ending)) = process::reap() {
-            let ended = self.workers.iter().find(|(_, worker)| worker.is_process(pid));
-            if let Some(id) = ended.map(|(id, _)| *id) {
-                // Its last words first.
-                self.hear(id);
-                self.bury(id, ending);
-            } else if self.heir.as_ref().is_some_and(|heir| heir.is_process(pid)) {
-                self.heir_ended(ending);
-            } else if let Some(status) = self.status.as_mut().filter(|status| status.pid() == Some(pid)) {
-                status.ended(ending, Instant::now());
-            }
-        }
-    }
-
-    fn bury(&mut self, id: WorkerId, ending: Ending) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.reaped();
-        self.scoreboard.vacate(worker.seat);
-        self.seats_free.insert(worker.seat);
-        self.events.push_back(Event::WorkerExited(id, ending));
-    }
-
     fn spawn(&mut self, id: WorkerId, generation: u64, slot: usize) {
         match self.try_spawn(generation, slot) {
             Ok(worker) => {
@@ -435,6 +413,9 @@ impl<'a> Supervisor<'a> {
     }
 
     fn try_spawn(&mut self, generation: u64, slot: usize) -> io::Result<WorkerHandle> {
+        if let Err(error) = self.cores.look_again() {
+            tracing::warn!(%error, "cannot tell which cores may be used; they are taken for what they were");
+        }
         let seat = self.seats_free.first().copied().ok_or(io::ErrorKind::QuotaExceeded)?;
         let directory = self.working_directory.of_generation(generation);
         let inheritance = Inheritance {
@@ -447,8 +428,9 @@ impl<'a> Supervisor<'a> {
             dimensions: self.dimensions,
         };
         // A slot that was added later shares the cores of one that was there from the start.
-        let cores =
-            affinity::share_out(&self.cores, self.config.processes, slot % self.config.processes.max(1));
+        let mut cores =
+            affinity::share_out(&self.cores.now, self.config.processes, slot % self.config.processes.max(1));
+        cores.truncate(self.dimensions.executors);
         let worker = WorkerHandle::spawn(&inheritance, Place { generation, slot, seat, cores })?;
         self.seats_free.remove(&seat);
         Ok(worker)
@@ -482,7 +464,7 @@ fn pause(signals: &Signals, duration: Duration) -> ControlFlow<()> {
         if wait::readable(&[signals.as_fd()], Some(left)).is_err() {
             return ControlFlow::Break(());
         }
-        while let Ok(Some(signal)) = signals.next() {
+        while let Some(signal) = signals.next() {
             if matches!(signal, Signal::Stop | Signal::StopNow) {
                 return ControlFlow::Break(());
             }

@@ -50,13 +50,35 @@ fn not_built_in() -> StartFailure {
 }
 
 /// Makes this process fit to be a parent: which signals it reads, what children may inherit, which cores they share.
-pub(super) fn prepare_process() -> io::Result<(Signals, Vec<usize>, u64)> {
+pub(super) fn prepare_process() -> io::Result<(Signals, Cores, u64)> {
     process::fill_standard_streams()?;
     process::close_all_on_exec()?;
     let open_files_max = open_files::raise()?;
-    let cores = affinity::allowed_cores()?;
-    let seed = RandomState::new().hash_one(std::process::id());
-    Ok((Signals::block()?, affinity::within_quota(cores, affinity::cpu_quota(), seed), open_files_max))
+    let cores = Cores::look()?;
+    Ok((Signals::take()?, cores, open_files_max))
+}
+
+/// The cores that the workers share out among themselves. They may change at any time: by `taskset`, by a cpuset that
+/// shrinks or grows, by another quota.
+#[derive(Debug)]
+pub(super) struct Cores {
+    /// In ascending order.
+    pub(super) now: Vec<usize>,
+    seed: u64,
+}
+
+impl Cores {
+    fn look() -> io::Result<Self> {
+        let mut cores = Self { now: Vec::new(), seed: RandomState::new().hash_one(std::process::id()) };
+        cores.look_again()?;
+        Ok(cores)
+    }
+
+    /// Takes note of what has changed.
+    pub(super) fn look_again(&mut self) -> io::Result<()> {
+        self.now = affinity::within_quota(affinity::allowed_cores()?, affinity::cpu_quota(), self.seed);
+        Ok(())
+    }
 }
 
 /// `kernel.io_uring_disabled`, which kernels before 6.6 do not have.

@@ -161,7 +161,7 @@ impl Supervisor<'_> {
         let Some(status) = self.status.as_mut().filter(|it| it.due().is_some_and(|due| due <= now)) else {
             return;
         };
-        let core = self.cores.last().copied().unwrap_or(0);
+        let core = self.cores.now.last().copied().unwrap_or(0);
         let scoreboard = (self.scoreboard_fd.as_fd(), self.dimensions);
         match status.start(&self.commands.status, &self.config, core, scoreboard) {
             Ok(life) => status.life = life,

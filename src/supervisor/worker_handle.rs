@@ -88,6 +88,11 @@ impl WorkerHandle {
         }
     }
 
+    /// Its process id, until it has been reaped.
+    pub(super) fn process(&self) -> Option<u32> {
+        (!self.is_gone).then_some(self.pid)
+    }
+
     /// Whether this is the living process of that number.
     pub(super) fn is_process(&self, pid: u32) -> bool {
         self.pid == pid && !self.is_gone

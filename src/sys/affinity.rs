@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// The cores this process may run on (`sched_getaffinity(2)`), in ascending order.
 ///
@@ -15,6 +15,12 @@ use nix::unistd::Pid;
 pub fn allowed_cores() -> io::Result<Vec<usize>> {
     let set = sched_getaffinity(Pid::from_raw(0))?;
     Ok((0..CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or(false)).collect())
+}
+
+/// The cores of the machine that are online, whoever may use them; 1 where that is not known.
+pub fn machine_cores() -> usize {
+    let cores = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+    cores.and_then(|cores| usize::try_from(cores).ok()).unwrap_or(1)
 }
 
 /// Keeps the calling thread, and threads it starts from now on, on `cores` (`sched_setaffinity(2)`).

@@ -14,6 +14,8 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::unistd::Pid;
 
+use super::signals;
+
 /// What systemd (`sd_listen_fds(3)`, `sd_notify(3)`, `sd_watchdog_enabled(3)`) or an older supervisor tells one process
 /// alone: a child that took it for itself would speak in its parent's name.
 pub const NOT_FOR_CHILDREN: [&str; 7] = [
@@ -135,7 +137,7 @@ pub fn spawn(command: &[OsString], inherited: &[BorrowedFd<'_>], start: Start<'_
 }
 
 /// Starts `command` as this process was started: with its standard streams, its environment and one variable more,
-/// `inherited`, and the caller's blocked signals, so that none that arrives early ends it. What systemd addressed to
+/// `inherited`, and a supervisor's signals blocked, so that none that arrives early ends it. What systemd addressed to
 /// this process by its number is the new one's from now on.
 ///
 /// # Errors
@@ -148,7 +150,6 @@ pub fn spawn_like_self(
 ) -> io::Result<u32> {
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let inherited: Vec<RawFd> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
-    let blocked = SigSet::thread_get_mask()?;
     let mut command = Command::new(program);
     if let Some(directory) = directory {
         command.current_dir(directory);
@@ -156,7 +157,7 @@ pub fn spawn_like_self(
     command.args(arguments).env(variable, value).env_remove("LISTEN_PID").env_remove("WATCHDOG_PID");
     let prepare = move || {
         keep_on_exec(&inherited)?;
-        Ok(blocked.thread_set_mask()?)
+        signals::block_until_taken()
     };
     // SAFETY: between fork and exec only async-signal-safe calls are made, and nothing is allocated.
     unsafe { command.pre_exec(prepare) };
@@ -210,12 +211,22 @@ pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// How the child of that number ended, if it has; its number is free from then on.
+pub fn reap(pid: u32) -> Option<Ending> {
+    let pid = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 0)?;
+    wait_for(pid).map(|(_, ending)| ending)
+}
+
 /// Collects one child that has ended, any child: as process 1 the server inherits strangers too.
-pub fn reap() -> Option<(u32, Ending)> {
+pub fn reap_any() -> Option<(u32, Ending)> {
+    wait_for(-1)
+}
+
+fn wait_for(pid: libc::pid_t) -> Option<(u32, Ending)> {
     let mut status = 0;
     // nix refuses the status of a child ended by a real-time signal, after having reaped it: its number would be lost.
     // SAFETY: writes one integer, which outlives the call.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    let pid = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
     let pid = u32::try_from(pid).ok().filter(|pid| *pid > 0)?;
     let ending = if libc::WIFEXITED(status) {
         Ending::Exited(libc::WEXITSTATUS(status))
@@ -227,7 +238,8 @@ pub fn reap() -> Option<(u32, Ending)> {
 
 /// Ends a child at once (SIGKILL).
 ///
-/// Only [`reap`] frees a child's number and it runs on the same thread, so the number cannot mean another process.
+/// Only [`reap`] and [`reap_any`] free a child's number, and they run on the same thread, so that it cannot mean
+/// another process.
 ///
 /// # Errors
 /// The operating system's: `ESRCH` if it has been reaped.

@@ -1,10 +1,16 @@
-//! Signals as a descriptor to poll: nothing runs in a handler, the loop decides (signalfd(2)).
+//! Signals as a descriptor to poll: a handler only notes which one came, and the loop decides.
+//!
+//! A handler, because it serves whatever thread the kernel picks. Blocking the signals and reading them from a
+//! signalfd(2) needs them blocked in every thread, and there may be threads before ours: what runs when Python starts
+//! (`sitecustomize`, the wrappers of monitoring vendors, a debugger) may have started some.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal as Number, sigaction};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::eventfd::EventFd;
 
 /// What a signal asks of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,39 +49,85 @@ const SIGNALS: [(Number, Signal); 9] = [
 const IGNORED: [Number; 5] =
     [Number::SIGALRM, Number::SIGVTALRM, Number::SIGPROF, Number::SIGIO, Number::SIGPWR];
 
-/// The signals of this process, from now on read here instead of handled.
+/// The numbers of the signals that have come and were not read yet, a bit each.
+static PENDING: AtomicU64 = AtomicU64::new(0);
+/// What to raise when one has come; -1 while nobody reads them.
+static COUNTER: AtomicI32 = AtomicI32::new(-1);
+
+/// The signals of this process, from now on read here. There is one at a time.
 #[derive(Debug)]
-pub struct Signals(SignalFd);
+pub struct Signals(EventFd);
 
 impl Signals {
-    /// Blocks the signals for the calling thread, which must be the only one, and reads them from a descriptor.
+    /// Installs the handlers, and unblocks the signals for the calling thread: whoever started this process may have
+    /// blocked them until now, so that none that came early would end it ([`block_until_taken`]).
     ///
     /// # Errors
     /// The operating system's, for want of descriptors.
-    pub fn block() -> io::Result<Self> {
-        let mask: SigSet = SIGNALS.iter().map(|(number, _)| *number).chain(IGNORED).collect();
-        mask.thread_block()?;
-        // A parent may have left SIGCHLD ignored: then the kernel would reap the children itself, and tell nobody.
-        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-        // SAFETY: the default action installs no handler.
-        unsafe { sigaction(Number::SIGCHLD, &default)? };
-        Ok(Self(SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+    pub fn take() -> io::Result<Self> {
+        let counter = EventFd::new()?;
+        COUNTER.store(counter.as_fd().as_raw_fd(), Ordering::SeqCst);
+        // SA_RESTART for the threads of others, one of which may run it; poll(2), in which we wait, ends all the same.
+        let flags = SaFlags::SA_RESTART | SaFlags::SA_NOCLDSTOP;
+        let action = SigAction::new(SigHandler::Handler(note), flags, SigSet::empty());
+        for number in all() {
+            // SAFETY: the handler calls nothing but write(2), touches nothing but atomics, and keeps errno.
+            unsafe { sigaction(number, &action)? };
+        }
+        all().collect::<SigSet>().thread_unblock()?;
+        Ok(Self(counter))
     }
 
-    /// The next signal that has arrived, if any. The kernel merges repeated ones.
-    ///
-    /// # Errors
-    /// The operating system's; none is expected.
-    pub fn next(&self) -> io::Result<Option<Signal>> {
-        while let Some(info) = self.0.read_signal()? {
-            let number = i32::try_from(info.ssi_signo).unwrap_or(0);
-            let known = SIGNALS.iter().find(|(known, _)| *known as i32 == number);
-            if let Some((_, signal)) = known {
-                return Ok(Some(*signal));
+    /// The next signal that has arrived, if any. Repeated ones are merged.
+    pub fn next(&self) -> Option<Signal> {
+        self.0.lower();
+        loop {
+            let pending = PENDING.load(Ordering::SeqCst);
+            if pending == 0 {
+                return None;
+            }
+            // More may be left: then the next look must find the counter raised.
+            let lowest = pending & pending.wrapping_neg();
+            if PENDING.fetch_and(!lowest, Ordering::SeqCst) != lowest {
+                self.0.raise();
+            }
+            let number = lowest.trailing_zeros().cast_signed();
+            if let Some((_, signal)) = SIGNALS.iter().find(|(known, _)| *known as i32 == number) {
+                return Some(*signal);
             }
         }
-        Ok(None)
     }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        COUNTER.store(-1, Ordering::SeqCst);
+    }
+}
+
+/// The handler of every signal.
+extern "C" fn note(number: i32) {
+    let errno = nix::errno::Errno::last_raw();
+    PENDING.fetch_or(1_u64.checked_shl(number.cast_unsigned()).unwrap_or(0), Ordering::SeqCst);
+    let counter = COUNTER.load(Ordering::SeqCst);
+    if counter >= 0 {
+        let one = 1_u64.to_ne_bytes();
+        // SAFETY: writes from `one`, which is as long as said. A counter that is full is raised already.
+        unsafe { libc::write(counter, one.as_ptr().cast(), one.len()) };
+    }
+    nix::errno::Errno::set_raw(errno);
+}
+
+/// Blocks the signals of a supervisor for the calling thread, and what it executes, until [`Signals::take`].
+///
+/// # Errors
+/// The operating system's; none is expected.
+pub fn block_until_taken() -> io::Result<()> {
+    Ok(all().collect::<SigSet>().thread_block()?)
+}
+
+fn all() -> impl Iterator<Item = Number> {
+    SIGNALS.iter().map(|(number, _)| *number).chain(IGNORED)
 }
 
 /// Ignores what is meant for the supervisor when somebody signals its whole group.
@@ -90,5 +142,39 @@ pub fn leave_to_supervisor() {
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sys::wait;
+
+    #[test]
+    fn a_signal_is_read_though_another_thread_was_there_before_and_has_none_blocked() {
+        let (end, ended) = mpsc::channel::<()>();
+        let other = thread::spawn(move || ended.recv());
+        let signals = Signals::take().unwrap();
+        assert_eq!(signals.next(), None);
+        for (number, meaning) in [(libc::SIGTTOU, Signal::Shrink), (libc::SIGTTIN, Signal::Grow)] {
+            // SAFETY: both have a handler now.
+            assert_eq!(unsafe { libc::kill(libc::getpid(), number) }, 0);
+            while !wait::readable(&[signals.as_fd()], Some(Duration::from_secs(60))).unwrap()[0] {}
+            assert_eq!(signals.next(), Some(meaning));
+        }
+        // SAFETY: as above.
+        unsafe { libc::raise(libc::SIGTTIN) };
+        // SAFETY: as above.
+        unsafe { libc::raise(libc::SIGUSR1) };
+        let mut both = [signals.next(), signals.next()];
+        both.sort_by_key(|signal| *signal == Some(Signal::Grow));
+        assert_eq!(both, [Some(Signal::Reopen), Some(Signal::Grow)]);
+        assert_eq!(signals.next(), None);
+        drop(end);
+        assert!(other.join().unwrap().is_err());
     }
 }

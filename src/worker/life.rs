@@ -17,7 +17,7 @@ use super::places::Places;
 use super::spill::Storage;
 use super::watch::Watch as FileWatch;
 use crate::birth::{self, Birth, Newborn};
-use crate::config::Config;
+use crate::config::{Config, Pin};
 use crate::gateway::{Application, LoadFailure, Outbox, Queue, Request, ThreadStat, ThreadWatch};
 use crate::limits::JOIN_PATIENCE;
 use crate::reactor::{Executor, Wake, WakeHandle};
@@ -92,7 +92,9 @@ pub fn run(newborn: Newborn, application: &Arc<dyn Application>) -> i32 {
     let Newborn { birth, listeners, control, scoreboard } = newborn;
     let config = Arc::new(birth.config.clone());
     // Before the application is loaded, so that its threads stay beside their executor as well.
-    if let Err(error) = affinity::pin_this_thread(&birth.cores) {
+    if config.pin == Pin::All
+        && let Err(error) = affinity::pin_this_thread(&birth.cores)
+    {
         tracing::warn!(%error, cores = ?birth.cores, "cannot pin this worker to its cores");
     }
     if let Err(error) = fork::guard_children() {
@@ -202,7 +204,8 @@ impl Crew {
                 places: Arc::clone(&places),
                 storage: Arc::clone(&storage),
             };
-            let seat = ExecutorSeat { index, core: birth.cores.get(index).copied().unwrap_or(0), wake };
+            let core = birth.cores.get(index).copied().filter(|_| config.pin != Pin::None);
+            let seat = ExecutorSeat { index, core, wake };
             crew.spawn(seat, supplies, listeners.clone(), &started)
                 .map_err(|error| cannot("start an executor's thread", &error))?;
         }
@@ -231,7 +234,7 @@ impl Crew {
             if let Err(error) =
                 executor.run(seat.wake, |reactor| attend(Rc::new(Desk::new(reactor, supplies)), listeners))
             {
-                tracing::error!(%error, core = seat.core, "an executor ended; its connections are lost");
+                tracing::error!(%error, core = ?seat.core, "an executor ended; its connections are lost");
             }
             if alive.fetch_sub(1, Ordering::AcqRel) == 1 {
                 ended.raise();
@@ -256,7 +259,8 @@ impl Crew {
 /// Where an executor runs and how it is woken.
 struct ExecutorSeat {
     index: usize,
-    core: usize,
+    /// `None` where the kernel decides.
+    core: Option<usize>,
     wake: Wake,
 }
 

@@ -1,12 +1,14 @@
 """Green mode: the hub of eventlet or gevent on the main thread, and a green thread for each request."""
 
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from spawning import fork
+from spawning.importer import LoadError
 
 # Taken before anything is patched: then each green thread has a number of its own, and writing may wait.
 MAIN_THREAD = threading.get_ident()
@@ -55,6 +57,32 @@ def patch(library: str) -> None:
             import eventlet
 
         eventlet.monkey_patch()
+
+
+def check(library: str | None) -> None:
+    """Refuse an application that has patched Python's threads for another library than serves here.
+
+    Its threads would be green threads of the main thread, which has none to run them. Raises
+    :class:`spawning.importer.LoadError`.
+    """
+    for patched in _patched():
+        if patched != library:
+            serving = "real threads serve" if library is None else f"green threads of {library} serve"
+            raise LoadError(
+                f"the application has patched Python's threads for {patched} (monkey patching), "
+                f"but {serving}; hint: start with --green {patched}, or patch without threads"
+            )
+
+
+def _patched() -> list[str]:
+    """Return the libraries that have patched Python's threads; none is imported for the sake of this."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    patched = []
+    if gevent is not None and gevent.is_module_patched("threading"):
+        patched.append("gevent")
+    if eventlet is not None and eventlet.is_monkey_patched("thread"):
+        patched.append("eventlet")
+    return patched
 
 
 def hub(library: str, bell: int) -> Hub:

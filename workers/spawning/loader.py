@@ -27,6 +27,7 @@ def load(
 
         measurement = coverage.start(directory, options.get("green"))
     application = make_application(factory, configure(factory, options))
+    green.check(options.get("green"))
     if backdoor and directory:
         # Only now: its threads are green where all are.
         from spawning.backdoor import start
