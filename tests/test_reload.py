@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
+import zipapp
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -319,3 +322,90 @@ def test_what_cannot_be_watched_is_a_mistake(tmp_path: Path) -> None:
     assert ended.returncode == os.EX_USAGE
     assert ended.stderr.startswith(f'spawn: --watch: "{missing}" cannot be found: ')
     assert "hint: " in ended.stderr
+
+
+@pytest.mark.parametrize("how", ["dev", "poll"])
+def test_a_directory_behind_a_link_reloads_when_the_link_is_swapped(
+    server_factory: ServerFactory, site: Path, how: str
+) -> None:
+    """Also when an editor or a deploy has nothing to do with the files themselves, and again after that."""
+    for release in ("1", "2", "3"):
+        (site / release / "templates").mkdir(parents=True)
+        (site / release / "templates" / "a.html").write_text("a")
+    (site / "current").symlink_to("1")
+    names = [site / "current" / "templates", site / "current" / "templates" / "a.html"]
+    words = [f"--watch={name}" for name in (names if how == "dev" else names[1:])]
+    server = start(server_factory, site, f"--reload={how}", "--poll-interval=0.1", *words)
+    for generation, release in enumerate(("2", "3"), 2):
+        (site / "next").symlink_to(release)
+        (site / "next").rename(site / "current")
+        server.wait_for_log(SERVES.format(generation))
+
+
+def test_a_kubernetes_volume_reloads_when_its_link_is_swapped(
+    server_factory: ServerFactory, site: Path
+) -> None:
+    volume = site / "volume"
+    for version in ("..1", "..2"):
+        (volume / version).mkdir(parents=True)
+        (volume / version / "settings.toml").write_text(version)
+    (volume / "..data").symlink_to("..1")
+    (volume / "settings.toml").symlink_to("..data/settings.toml")
+    server = start(server_factory, site, f"--watch={volume}")
+    (volume / "..data_tmp").symlink_to("..2")
+    (volume / "..data_tmp").rename(volume / "..data")
+    server.wait_for_log(SERVES.format(2))
+
+
+def test_a_working_directory_behind_a_link_reloads_when_the_link_is_swapped(
+    server_factory: ServerFactory, tmp_path: Path
+) -> None:
+    for release in ("1", "2"):
+        (tmp_path / release).mkdir()
+        versions.write(tmp_path / release, f"v{release}")
+    (tmp_path / "current").symlink_to("1")
+    server = start(server_factory, tmp_path, "--reload=dev", "--chdir=current")
+    (tmp_path / "next").symlink_to("2")
+    (tmp_path / "next").rename(tmp_path / "current")
+    server.wait_for_log(SERVES.format(2))
+    eventually(lambda: server.get("/").body == b"v2")
+
+
+def test_polling_notices_modules_new_and_old(server_factory: ServerFactory, site: Path) -> None:
+    server = start(server_factory, site, "--reload=poll", "--poll-interval=0.1")
+    versions.write(site, "v2")
+    server.wait_for_log(SERVES.format(2))
+    eventually(lambda: server.get("/").body == b"v2")
+    (site / versions.MODULE).write_text("import helper\n")
+    server.wait_for_log("the reload failed")
+    (site / "helper.py").write_text("")
+    versions.write(site, "v3")
+    eventually(lambda: server.get("/").body == b"v3")
+
+
+def test_an_archive_of_modules_is_watched_as_one_file(server_factory: ServerFactory, tmp_path: Path) -> None:
+    def write(answer: str) -> None:
+        text = versions.CODE.format(before="", answer=answer)
+        with zipfile.ZipFile(tmp_path / "new.pyz", "w") as archive:
+            archive.writestr(versions.MODULE, text)
+        (tmp_path / "new.pyz").rename(tmp_path / "site.pyz")
+
+    write("v1")
+    server = start(server_factory, tmp_path, "--reload=dev", "--python-path=site.pyz")
+    assert server.get("/").body == b"v1"
+    write("v2")
+    server.wait_for_log(SERVES.format(2))
+    eventually(lambda: server.get("/").body == b"v2")
+
+
+def test_workers_of_a_bundle_find_what_is_in_it(server_factory: ServerFactory, tmp_path: Path) -> None:
+    """As zipapp makes it, and shiv and pex: Python is given an archive to run, which calls the server."""
+    source = tmp_path / "source"
+    source.mkdir()
+    versions.write(source, "bundled")
+    (source / "__main__.py").write_text("import sys\nfrom spawning.__main__ import main\nsys.exit(main())\n")
+    zipapp.create_archive(source, tmp_path / "bundle.pyz")
+    words = ["--port=0", "-s1", "-l/dev/null"]
+    program = [sys.executable, str(tmp_path / "bundle.pyz")]
+    server = server_factory(APP, *words, cwd=Path("/"), environment=ENVIRONMENT, program=program)
+    assert server.get("/").body == b"bundled"

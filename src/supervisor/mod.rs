@@ -422,7 +422,11 @@ impl<'a> Supervisor<'a> {
             command: &self.commands.worker,
             config: &self.config,
             private_directory: self.private_directory.as_ref().map(PrivateDirectory::path),
-            start: process::Start { directory: directory.as_deref(), keeps_input: false },
+            start: process::Start {
+                directory: directory.as_deref(),
+                directory_name: self.working_directory.name(),
+                keeps_input: false,
+            },
             listeners: &self.listeners,
             scoreboard: self.scoreboard_fd.as_fd(),
             dimensions: self.dimensions,

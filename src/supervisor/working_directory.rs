@@ -28,6 +28,11 @@ impl WorkingDirectory {
         Self { named: chosen.or_else(|| started_in.clone()), started_in, is_chosen, current: None }
     }
 
+    /// As its user names it; what leads somewhere else by then is not believed by who is told it.
+    pub(super) fn name(&self) -> Option<&Path> {
+        self.named.as_deref()
+    }
+
     /// Where a supervisor that takes over is started, which reads relative paths as this one did.
     pub(super) fn of_successor(&self) -> Option<&Path> {
         self.started_in.as_deref().filter(|directory| can_be_entered(directory))

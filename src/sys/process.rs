@@ -101,6 +101,8 @@ pub fn close_all_on_exec() -> io::Result<()> {
 pub struct Start<'a> {
     /// Its working directory; `None` is this process's.
     pub directory: Option<&'a Path>,
+    /// The name of that directory, links included, for `PWD` (POSIX).
+    pub directory_name: Option<&'a Path>,
     /// Whether this process's standard input is its own, too, and not `/dev/null`.
     pub keeps_input: bool,
 }
@@ -124,8 +126,7 @@ pub fn spawn(command: &[OsString], inherited: &[BorrowedFd<'_>], start: Start<'_
         command.stdin(Stdio::null());
     }
     if let Some(directory) = start.directory {
-        // What a shell does, and what some programs believe more than the kernel (POSIX `pwd`).
-        command.current_dir(directory).env("PWD", directory);
+        command.current_dir(directory).env("PWD", start.directory_name.unwrap_or(directory));
     }
     for variable in NOT_FOR_CHILDREN {
         command.env_remove(variable);

@@ -140,12 +140,8 @@ fn watch_files(config: &Config, notices: &Arc<Notices>) -> Option<FileWatch> {
     if !config.reload.is_wanted() {
         return None;
     }
-    let watch = FileWatch::start(&config.reload.watch, Arc::clone(notices));
-    watch
-        .inspect_err(
-            |error| tracing::error!(%error, "cannot watch files; hint: sysctl fs.inotify.max_user_instances"),
-        )
-        .ok()
+    let watch = FileWatch::start(&config.reload, Arc::clone(notices));
+    watch.inspect_err(|error| tracing::error!(%error, "cannot watch files: no thread for it")).ok()
 }
 
 /// The threads of a worker.

@@ -1,17 +1,21 @@
 """Which files the application consists of, for the watcher of ``--reload dev``."""
 
 import sys
+from pathlib import Path
 from types import TracebackType
 
 _told: set[str] = set()
 _failed: set[str] = set()
+_archives_told: set[str] = set()
 
 
 def new_files() -> list[str]:
     """Return the files of modules loaded since the last call, and of what could not be loaded."""
     files = (set(map(_file, list(sys.modules.values()))) | _failed) - {""} - _told
     _told.update(files)
-    return sorted(files)
+    archives = {_existing(file) for file in files} - _archives_told
+    _archives_told.update(archives)
+    return sorted(archives)
 
 
 def remember(error: BaseException | None) -> None:
@@ -38,6 +42,15 @@ def _remember_frames(traceback: TracebackType | None) -> None:
 def _add(filename: str) -> None:
     if not filename.startswith("<"):
         _failed.add(filename)
+
+
+def _existing(filename: str) -> str:
+    """Return the file, or the archive that it is in (zipapp, shiv, pex)."""
+    path = Path(filename)
+    for archive in path.parents if filename and not path.exists() else ():
+        if archive.is_file():
+            return str(archive)
+    return filename
 
 
 def _file(module: object) -> str:
