@@ -222,7 +222,7 @@ pub const REPLACE_AGE_MIN: Duration = Duration::from_secs(5);
 pub const MEMORY_RELOAD_WAIT_MAX: Duration = Duration::from_secs(600);
 /// How much later than its age limit a worker may be replaced, as a part of that limit, so that not all go at once.
 pub const AGE_JITTER_PART: u32 = 10;
-/// Symbolic links on the way to a watched file that are followed; as many as the kernel follows (path_resolution(7)).
+/// Symbolic links on the way to a watched file that are followed; as many as the kernel follows.
 pub const LINKS_FOLLOWED_MAX: usize = 40;
 /// Milliseconds between two looks at the files with `--reload poll`.
 pub const POLL_INTERVAL_MS: u64 = 1000;

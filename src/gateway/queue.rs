@@ -247,12 +247,17 @@ impl Queue {
         self.take_from(&mut self.lock(), seat, now)
     }
 
-    /// Application thread: the next request, waiting for it. Tells the executors of finished responses first.
-    /// Never call it attached to the interpreter.
-    pub fn take(&self, seat: &mut Seat) -> Taken {
+    /// Application thread, before it waits: tells the executors of finished responses.
+    pub fn announce(&self) {
         for outbox in &self.outboxes {
             outbox.announce();
         }
+    }
+
+    /// Application thread: the next request, waiting for it. Tells the executors of finished responses first.
+    /// Never call it attached to the interpreter.
+    pub fn take(&self, seat: &mut Seat) -> Taken {
+        self.announce();
         loop {
             let now = Instant::now();
             let mut state = self.lock();

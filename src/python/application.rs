@@ -16,6 +16,7 @@ use super::environ::Template;
 use super::errors::describe;
 use super::green::{Green, Service};
 use super::interpreter_lock::InterpreterLock;
+use super::main_thread::{self, MainThread};
 use super::threads::AppThread;
 use super::{Input, hop_by_hop, interpreter, respond};
 use crate::config::{Config, FactoryOptions};
@@ -38,6 +39,10 @@ pub struct PythonApplication {
     green: Option<Arc<Green>>,
     /// What the main thread serves in green mode, until it does.
     service: Mutex<Option<Service>>,
+    /// What wakes the main thread with `--main-thread`.
+    bell: Option<Arc<main_thread::Bell>>,
+    /// What the main thread then serves, until it does.
+    main_thread: Mutex<Option<MainThread>>,
 }
 
 /// How many application threads run.
@@ -58,6 +63,7 @@ impl PythonApplication {
         signals.0.set_nonblocking(true)?;
         signals.1.set_nonblocking(true)?;
         let green = config.green.as_ref().map(Green::new).transpose()?.map(Arc::new);
+        let bell = config.application.main_thread.then(Arc::default);
         Ok(Self {
             config,
             slot,
@@ -67,6 +73,8 @@ impl PythonApplication {
             signals,
             green,
             service: Mutex::default(),
+            bell,
+            main_thread: Mutex::default(),
         })
     }
 
@@ -92,8 +100,10 @@ impl PythonApplication {
             .call_method1("load", (&self.config.factory, options, self.slot, &self.private_directory))?;
         // Nobody else sets it: an application is loaded once.
         let _ = self.callable.set(callable.unbind());
-        py.import("spawning.signals")?
-            .call_method1("install", (self.signals.1.as_raw_fd(), self.green.is_some()))?;
+        py.import("spawning.signals")?.call_method1(
+            "install",
+            (self.signals.1.as_raw_fd(), self.green.is_some() || self.bell.is_some()),
+        )?;
         Ok(())
     }
 
@@ -122,6 +132,16 @@ impl PythonApplication {
             *self.service.lock().unwrap_or_else(PoisonError::into_inner) = Some(service);
             return Ok(());
         }
+        if let Some(bell) = &self.bell {
+            let Some(watch) = watches.into_iter().next() else { return Ok(()) };
+            let rung = Arc::clone(bell);
+            queue.ring(move || rung.ring());
+            let template = Template::new(py, &self.config)?;
+            let (callable, queue, bell) = (callable.clone_ref(py), Arc::clone(queue), Arc::clone(bell));
+            *self.main_thread.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(MainThread { callable, queue, template, watch, bell });
+            return Ok(());
+        }
         let threading = py.import("threading")?;
         for (index, watch) in watches.into_iter().enumerate() {
             let template = Template::new(py, &self.config)?;
@@ -136,6 +156,23 @@ impl PythonApplication {
             threading.call_method("Thread", (), Some(&settings))?.call_method0("start")?;
         }
         Ok(())
+    }
+}
+
+impl PythonApplication {
+    fn serve_on_main_thread(&self, main_thread: &MainThread, work: Box<dyn FnOnce() -> i32 + Send>) -> i32 {
+        self.running.enter();
+        let bell = Arc::clone(&main_thread.bell);
+        let beside = match start_beside(move || bell.end(), work) {
+            Ok(beside) => beside,
+            Err(error) => {
+                tracing::error!(%error, "cannot start a thread");
+                return EXIT_HUB_FAILED;
+            }
+        };
+        Python::attach(|py| main_thread.serve(py));
+        self.running.leave();
+        beside.join().unwrap_or(EXIT_HUB_FAILED)
     }
 }
 
@@ -173,10 +210,15 @@ impl Application for PythonApplication {
     }
 
     fn run_beside(&self, work: Box<dyn FnOnce() -> i32 + Send>) -> i32 {
+        let main_thread = self.main_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(main_thread) = main_thread {
+            return self.serve_on_main_thread(&main_thread, work);
+        }
         let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (Some(green), Some(service)) = (&self.green, service) else { return work() };
         self.running.enter();
-        let beside = match start_beside(Arc::clone(green), work) {
+        let abandoned = Arc::clone(green);
+        let beside = match start_beside(move || abandoned.abandon(), work) {
             Ok(beside) => beside,
             Err(error) => {
                 tracing::error!(%error, "cannot start a thread");
@@ -209,6 +251,10 @@ impl Application for PythonApplication {
         if let Some(green) = &self.green {
             // Handlers run on the main thread, which may be waiting in the hub.
             green.ring();
+            return is_asked;
+        }
+        if let Some(bell) = &self.bell {
+            bell.ring();
             return is_asked;
         }
         Python::attach(|py| match py.check_signals() {
@@ -274,21 +320,24 @@ impl Application for PythonApplication {
     }
 }
 
-/// Starts the thread that does what the main thread would do if it did not serve. However that ends, the main thread
-/// serves no longer.
-fn start_beside(green: Arc<Green>, work: Box<dyn FnOnce() -> i32 + Send>) -> io::Result<JoinHandle<i32>> {
+/// Starts the thread that does what the main thread would do if it did not serve. However that ends, `abandon` tells the
+/// main thread to serve no longer.
+fn start_beside(
+    abandon: impl Fn() + Send + 'static,
+    work: Box<dyn FnOnce() -> i32 + Send>,
+) -> io::Result<JoinHandle<i32>> {
     std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-        let _abandon = Abandon(green);
+        let _abandon = Abandon(abandon);
         work()
     })
 }
 
 /// Ends the service of the main thread when dropped.
-struct Abandon(Arc<Green>);
+struct Abandon<F: Fn()>(F);
 
-impl Drop for Abandon {
+impl<F: Fn()> Drop for Abandon<F> {
     fn drop(&mut self) {
-        self.0.abandon();
+        (self.0)();
     }
 }
 

@@ -14,6 +14,7 @@ mod hop_by_hop;
 mod input;
 mod interpreter;
 mod interpreter_lock;
+mod main_thread;
 mod plain_file;
 mod respond;
 mod response;

@@ -26,7 +26,7 @@ mod working_directory;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -425,7 +425,7 @@ impl<'a> Supervisor<'a> {
             start: process::Start {
                 directory: directory.as_deref(),
                 directory_name: self.working_directory.name(),
-                keeps_input: false,
+                keeps_input: self.has_terminal_for_worker(),
             },
             listeners: &self.listeners,
             scoreboard: self.scoreboard_fd.as_fd(),
@@ -438,6 +438,11 @@ impl<'a> Supervisor<'a> {
         let worker = WorkerHandle::spawn(&inheritance, Place { generation, slot, seat, cores })?;
         self.seats_free.remove(&seat);
         Ok(worker)
+    }
+
+    /// Whether a person at a terminal may talk to the one worker there is: `breakpoint()` in a view opens a prompt.
+    fn has_terminal_for_worker(&self) -> bool {
+        self.config.processes == 1 && !self.config.service.daemonize && io::stdin().is_terminal()
     }
 
     fn accept(&mut self, id: WorkerId) {

@@ -6,7 +6,7 @@ from types import FrameType
 
 from spawning import _core, fork, green
 
-# In green mode written to the descriptor that is otherwise told the numbers of signals.
+# Where the main thread serves written to the descriptor that is otherwise told the numbers of signals.
 DRAIN_ASKED = b"\0"
 
 # Meant for the supervisor by whoever signals the whole group, as a terminal does with INT.
@@ -25,7 +25,7 @@ def prepare() -> None:
     fork.after_in_child(_after_fork)
 
 
-def install(wakeup_fd: int, is_green: bool) -> None:
+def install(wakeup_fd: int, serves_on_main_thread: bool) -> None:
     """Make TERM drain this worker, and have every signal make ``wakeup_fd`` readable.
 
     Handlers of the application, set while it was loaded, are kept.
@@ -35,7 +35,7 @@ def install(wakeup_fd: int, is_green: bool) -> None:
     signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
     # One that was set in C (faulthandler.register) is unknown to Python.
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and not _is_caught(signal.SIGTERM):
-        signal.signal(signal.SIGTERM, _Drain(wakeup_fd) if is_green else _drain)
+        signal.signal(signal.SIGTERM, _Drain(wakeup_fd) if serves_on_main_thread else _drain)
     _reset_in_children()
 
 
@@ -74,7 +74,7 @@ def _drain(number: int, frame: FrameType | None) -> None:
 
 
 class _Drain:
-    """What TERM does in green mode, where an exception would end whichever green thread is running."""
+    """What TERM does where the main thread serves, and an exception would end the request that is running."""
 
     def __init__(self, wakeup_fd: int) -> None:
         self._wakeup_fd = wakeup_fd
