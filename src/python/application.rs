@@ -320,8 +320,8 @@ impl Application for PythonApplication {
     }
 }
 
-/// Starts the thread that does what the main thread would do if it did not serve. However that ends, `abandon` tells the
-/// main thread to serve no longer.
+/// Starts the thread that does what the main thread would do if it did not serve. However that ends, `abandon` tells
+/// the main thread to serve no longer.
 fn start_beside(
     abandon: impl Fn() + Send + 'static,
     work: Box<dyn FnOnce() -> i32 + Send>,

@@ -59,8 +59,8 @@ pub(super) struct MainThread {
 }
 
 impl MainThread {
-    /// Serves until the queue closes, or until that is not waited for any more. Handlers of signals run between requests
-    /// and, by Python itself, within.
+    /// Serves until the queue closes, or until that is not waited for any more. Handlers of signals run between
+    /// requests and, by Python itself, within.
     pub(super) fn serve(&self, py: Python<'_>) {
         let (callable, bell) = (self.callable.bind(py), self.bell.as_ref());
         // There is no other thread, so nobody asks for the time of this one, which keeps its name.

@@ -29,7 +29,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::birth::{Inheritance, Order, Place, Report};
 use crate::config::{AccessLog, Config};
@@ -48,7 +48,7 @@ use launch::{Continuation, Launch, Outputs};
 use listeners::{Inherited, Listeners, Unbound};
 use notify_socket::NotifySocket;
 use pid_file::PidFile;
-use preflight::Cores;
+use preflight::{Cores, pause};
 use private_directory::PrivateDirectory;
 use start_failure::{EXIT_OPERATING_SYSTEM, StartFailure};
 use status_process::StatusProcess;
@@ -464,22 +464,6 @@ impl<'a> Supervisor<'a> {
             worker.kill();
         }
     }
-}
-
-/// Waits, unless a signal says to stop.
-fn pause(signals: &Signals, duration: Duration) -> ControlFlow<()> {
-    let until = Instant::now() + duration;
-    while let Some(left) = until.checked_duration_since(Instant::now()) {
-        if wait::readable(&[signals.as_fd()], Some(left)).is_err() {
-            return ControlFlow::Break(());
-        }
-        while let Some(signal) = signals.next() {
-            if matches!(signal, Signal::Stop | Signal::StopNow) {
-                return ControlFlow::Break(());
-            }
-        }
-    }
-    ControlFlow::Continue(())
 }
 
 fn refused(what: &str, error: &dyn std::fmt::Display) -> Unbound {

@@ -3,12 +3,15 @@
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use super::start_failure::{EXIT_OPERATING_SYSTEM, EXIT_USAGE, StartFailure};
 use crate::config::{Config, Reactor};
 use crate::limits::MEMLOCK_BYTES_MIN;
-use crate::sys::signals::Signals;
-use crate::sys::{affinity, event_loop, memlock, open_files, process};
+use crate::sys::signals::{Signal, Signals};
+use crate::sys::{affinity, event_loop, memlock, open_files, process, wait};
 
 /// Settles for epoll where `io_uring` may be done without and cannot be had; then returns why.
 ///
@@ -79,6 +82,22 @@ impl Cores {
         self.now = affinity::within_quota(affinity::allowed_cores()?, affinity::cpu_quota(), self.seed);
         Ok(())
     }
+}
+
+/// Waits, unless a signal says to stop.
+pub(super) fn pause(signals: &Signals, duration: Duration) -> ControlFlow<()> {
+    let until = Instant::now() + duration;
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        if wait::readable(&[signals.as_fd()], Some(left)).is_err() {
+            return ControlFlow::Break(());
+        }
+        while let Some(signal) = signals.next() {
+            if matches!(signal, Signal::Stop | Signal::StopNow) {
+                return ControlFlow::Break(());
+            }
+        }
+    }
+    ControlFlow::Continue(())
 }
 
 /// `kernel.io_uring_disabled`, which kernels before 6.6 do not have.

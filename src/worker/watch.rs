@@ -161,7 +161,7 @@ impl Watched {
         notices.post(Notice::Changed { path, at_ms: settled.noticed_ms, version });
     }
 
-    /// Watches where a path leads now: another generation may fail to load, and this one then waits for the next change.
+    /// Watches where a path leads now: if the next generation fails to load, this one waits for another change.
     fn follow_links(&mut self, path: &Path) {
         for directory in self.files.follow(path) {
             self.watch(&directory, RecursiveMode::NonRecursive);

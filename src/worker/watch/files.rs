@@ -1,7 +1,7 @@
 //! What is watched, and what it was when last looked at: says what has changed, however that was noticed.
 //!
-//! Files are named by their paths, and links on the way are followed at each look. So a file has changed, too, when a link
-//! leads elsewhere: a release that was deployed, `..data` of a Kubernetes volume.
+//! Files are named by their paths, and links on the way are followed at each look. So a file has changed, too, when a
+//! link leads elsewhere: a release that was deployed, `..data` of a Kubernetes volume.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
