@@ -8,6 +8,7 @@ use argh::{ArgsInfo, FlagInfoKind, FromArgs};
 use crate::config::{Config, ConfigError, RawOptions};
 
 mod completion;
+mod elsewhere;
 mod help;
 mod manual;
 mod normal;

@@ -268,6 +268,8 @@ impl Config {
         let worker_limits = worker_limits(raw)?;
         let logging = logging::read(raw)?;
         let factory = checks::factory(raw.factory.as_deref())?;
+        // First, as one without its value swallows the application.
+        let reload = reload(raw)?;
         checks::arguments(&factory, &raw.arguments)?;
         let binds = bind::read_all(raw, port)?;
         Ok(Self {
@@ -300,7 +302,7 @@ impl Config {
             service: service::service(raw)?,
             proxies: proxies::read(raw)?,
             worker_limits,
-            reload: reload(raw)?,
+            reload,
             application: application::read(raw)?,
             access_log_format: logging::access(raw.access_log_format.as_deref(), logging)?,
             logging,

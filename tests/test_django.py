@@ -297,3 +297,48 @@ def test_a_server_that_waits_for_settings_can_be_interrupted(
     server.wait_for_log("waiting for a file to change")
     server.signal(signal.SIGTERM)
     assert eventually(lambda: server.processes() == [])
+
+
+def test_a_changed_template_is_served_with_reload_dev(server_factory: ServerFactory, project: Path) -> None:
+    """Django's cached loader keeps templates; runserver watches them, and so does this."""
+    templates = project / "site_templates"
+    templates.mkdir()
+    (templates / "page.html").write_text("first")
+    settings = project / "mysite" / "settings.py"
+    settings.write_text(settings.read_text().replace("'DIRS': []", "'DIRS': [BASE_DIR / 'site_templates']"))
+    (project / "mysite" / "urls.py").write_text(
+        "from django.shortcuts import render\nfrom django.urls import path\n"
+        "urlpatterns = [path('', lambda request: render(request, 'page.html'))]\n"
+    )
+    server = server_factory("mysite.wsgi", "-s1", "--reload=dev", cwd=project)
+    assert server.get("/").body == b"first"
+    (templates / "page.html").write_text("second")
+    eventually(lambda: server.get("/").body == b"second")
+
+
+def test_the_settings_of_the_factory_may_be_named_by_djangos_own_variable(project: Path) -> None:
+    ended = run_to_end(
+        "--check", FACTORY, cwd=project, environment={"DJANGO_SETTINGS_MODULE": "mysite.settings"}
+    )
+    assert ended.returncode == 0, ended.stderr
+    ended = run_to_end("--check", FACTORY, cwd=project)
+    assert ended.returncode == EX_USAGE
+    assert "settings module" in ended.stderr
+    assert "DJANGO_SETTINGS_MODULE" in ended.stderr
+
+
+def test_an_application_in_the_place_of_settings_is_told_apart(project: Path) -> None:
+    ended = run_to_end("--check", FACTORY, "mysite.wsgi", cwd=project)
+    assert ended.returncode == EX_SOFTWARE
+    assert "write spawn mysite.wsgi" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["mysite.wsgi", "mysite.wsgi:application", "mysite.wsgi.application"])
+def test_a_directory_too_high_is_told(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    above = tmp_path_factory.mktemp("above")
+    (above / "mysite").symlink_to(project)
+    ended = run_to_end("--check", name, cwd=above)
+    assert ended.returncode == EX_SOFTWARE
+    assert f"--chdir {above}/mysite" in ended.stderr

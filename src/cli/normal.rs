@@ -1,6 +1,6 @@
 //! Any spelling of a command line to the one that argh reads: `--long-name value`, switches bare, `--`, positionals.
 
-use super::OptionName;
+use super::{OptionName, elsewhere};
 use crate::config::ConfigError;
 use crate::config::sources::nearest;
 
@@ -72,7 +72,11 @@ impl<'a> Normaliser<'a> {
     }
 
     fn valued(&mut self, option: &OptionName, value: Option<&str>) -> Result<(), ConfigError> {
-        let hint = || format!("write {} {}", option.long, option.value.unwrap_or_default().to_uppercase());
+        let hint = || match option.long {
+            // A switch elsewhere.
+            "--reload" => "write --reload dev".to_owned(),
+            _ => format!("write {} {}", option.long, option.value.unwrap_or_default().to_uppercase()),
+        };
         let missing = |fault: String| ConfigError::new(option.long, fault, hint());
         match value {
             None => Err(missing("needs a value".to_owned())),
@@ -105,6 +109,9 @@ impl<'a> Normaliser<'a> {
     }
 
     fn unknown(&self, name: &str) -> ConfigError {
+        if let Some(advice) = elsewhere::advice(name) {
+            return ConfigError::new(name.escape_debug().to_string(), "no such option", advice);
+        }
         let near = nearest(name, self.options.iter().map(|option| option.long));
         let hint = match near.filter(|_| name.starts_with("--")) {
             Some(long) => format!("did you mean {long}? see spawn --help"),

@@ -1,5 +1,6 @@
 //! Options that take a path, an address or a file: what each accepts, and why it refuses.
 
+use std::env;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -10,6 +11,9 @@ use super::{AccessLog, ConfigError, Description};
 
 pub(super) const FACTORY_DEFAULT: &str = "spawning.wsgi_factory.config_factory";
 const HOST_DEFAULT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const DJANGO_FACTORY: &str = "spawning.django_factory.config_factory";
+const DJANGO_HINT: &str = "name it behind the factory: spawn -f spawning.django_factory.config_factory mysite.settings, \
+                           or in the variable DJANGO_SETTINGS_MODULE";
 const APP_HINT: &str = "name the application by its dotted path, for example: spawn mysite.wsgi.application";
 const MIDDLEWARE_HINT: &str =
     "name middleware by its dotted path, for example: spawn mysite.wsgi.application mysite.middleware.gzip";
@@ -41,6 +45,17 @@ pub(super) fn factory(word: Option<&str>) -> Result<String, ConfigError> {
 
 /// The default factory takes dotted paths; what another makes of its arguments only it can know.
 pub(super) fn arguments(factory: &str, words: &[String]) -> Result<(), ConfigError> {
+    if words.is_empty() && factory == DJANGO_FACTORY {
+        // Django itself reads the name of its settings there.
+        return match env::var_os("DJANGO_SETTINGS_MODULE").filter(|module| !module.is_empty()) {
+            Some(_) => Ok(()),
+            None => Err(ConfigError::new(
+                "app",
+                "missing, the Django factory needs the settings module",
+                DJANGO_HINT,
+            )),
+        };
+    }
     if words.is_empty() {
         return Err(ConfigError::new("app", "missing, at least 1 argument is needed", APP_HINT));
     }
@@ -149,8 +164,12 @@ pub(super) fn watch(words: &[String]) -> Result<Vec<PathBuf>, ConfigError> {
         fs::metadata(word).map_err(|cause| format!("{word:?} cannot be found: {cause}"))?;
         absolute(word)
     };
-    let hint = "name a file or directory whose change is to reload the application";
-    words.iter().map(|word| check(word).map_err(|fault| ConfigError::new("--watch", fault, hint))).collect()
+    let hint = |word: &str| match word.parse::<u16>() {
+        Ok(number) => format!("-w is --watch; the number of worker processes is --processes {number}, or -s"),
+        Err(_) => "name a file or directory whose change is to reload the application".to_owned(),
+    };
+    let refused = |word: &str, fault| ConfigError::new("--watch", fault, hint(word));
+    words.iter().map(|word| check(word).map_err(|fault| refused(word, fault))).collect()
 }
 
 pub(super) fn access_log(word: Option<&str>) -> Result<AccessLog, ConfigError> {

@@ -68,7 +68,7 @@ impl Watch {
         Ok(Self(sender))
     }
 
-    /// Watches more files: every change after this call is noticed.
+    /// Watches more files, and directories with all they contain: every change after this call is noticed.
     pub(super) fn add(&self, files: Vec<PathBuf>) {
         if files.is_empty() {
             return;
@@ -126,6 +126,8 @@ impl Watched {
             };
             match input {
                 Ok(Input::Files(files, done)) => {
+                    let (trees, files) = files.into_iter().partition(|path| path.is_dir());
+                    self.add_trees(trees);
                     self.add_files(files);
                     let _ = done.send(());
                 }

@@ -11,6 +11,8 @@ from typing import Any
 from spawning.importer import LoadError, application_traceback, describe
 from spawning.wsgi_factory import wrap
 
+# Modules beside the settings that are named in their place by mistake.
+SERVED_BY_THEMSELVES = ("wsgi", "asgi")
 # What django-admin startproject begins a key with, and django.core.security wants of one.
 INSECURE_KEY_PREFIX = "django-insecure-"
 KEY_CHARACTERS_MIN = 50
@@ -18,10 +20,13 @@ KEY_CHARACTERS_MIN = 50
 
 def config_factory(args: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration for the Django project whose settings module ``args["args"]`` names."""
-    module = args["args"][0]
+    # Django's own variable counts where nothing is named.
+    words = args["args"] or [os.environ["DJANGO_SETTINGS_MODULE"]]
+    module = words[0]
     settings = _settings(module)
     return {
         **args,
+        "args": words,
         "app_factory": "spawning.django_factory.app_factory",
         "django_settings_module": module,
         "source_directories": [*args.get("source_directories", ()), _directory(module)],
@@ -44,6 +49,11 @@ def app_factory(config: dict[str, Any]) -> Any:
 
 def _settings(module: str) -> Any:
     """Return the settings of Django, which has them from ``module`` from now on."""
+    if module.rpartition(".")[2] in SERVED_BY_THEMSELVES:
+        raise LoadError(
+            f"{module!r} is the project's application, and the Django factory takes its settings module: "
+            f"write spawn {module.replace('asgi', 'wsgi')}, or name the settings"
+        )
     os.environ["DJANGO_SETTINGS_MODULE"] = module
     try:
         from django.conf import settings

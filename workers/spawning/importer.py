@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -95,11 +96,28 @@ def _import_module(name: str, path: str) -> Any:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise _ModuleMissing(
                 f"cannot import {path!r}: there is no module named {error.name!r} "
-                f"in the working directory {_working_directory()!r} or on sys.path"
+                f"in the working directory {_working_directory()!r} or on sys.path{_too_high(error.name)}"
             ) from None
         raise _failure(f"cannot import {path!r}: it imports a module that does not exist", error) from error
     except BaseException as error:
         raise _failure(f"cannot import {path!r}: {describe(error)}", error) from error
+
+
+def _too_high(missing: str) -> str:
+    """Return what to do if a module would be found from a directory below the working directory.
+
+    That is a directory of the package's name, which Python takes for a namespace package (PEP 420).
+    """
+    package, _, _ = missing.partition(".")
+    module = sys.modules.get(package)
+    if module is None or getattr(module, "__file__", None) is not None:
+        return ""
+    for directory in map(Path, getattr(module, "__path__", ())):
+        if (directory / package / "__init__.py").exists() or (
+            directory / f"{missing.replace('.', '/')}.py"
+        ).exists():
+            return f"; the working directory is one too high: write --chdir {directory}"
+    return f"; {package!r} is a directory without __init__.py: is the working directory the right one?"
 
 
 def _working_directory() -> str:
@@ -115,7 +133,10 @@ def _attribute(module: Any, module_name: str, attributes: str, path: str) -> Any
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise LoadError(f"cannot load {path!r}: {module_name!r} has no attribute {name!r}") from None
+            hint = _too_high(f"{module_name}.{name}")
+            raise LoadError(
+                f"cannot load {path!r}: {module_name!r} has no attribute {name!r}{hint}"
+            ) from None
     return found
 
 

@@ -10,8 +10,11 @@ _archives_told: set[str] = set()
 
 
 def new_files() -> list[str]:
-    """Return the files of modules loaded since the last call, and of what could not be loaded."""
-    files = (set(map(_file, list(sys.modules.values()))) | _failed) - {""} - _told
+    """Return the files of modules loaded since the last call, and of what could not be loaded.
+
+    A directory stands for all it contains.
+    """
+    files = (set(map(_file, list(sys.modules.values()))) | _failed | _templates()) - {""} - _told
     _told.update(files)
     archives = {_existing(file) for file in files} - _archives_told
     _archives_told.update(archives)
@@ -42,6 +45,21 @@ def _remember_frames(traceback: TracebackType | None) -> None:
 def _add(filename: str) -> None:
     if not filename.startswith("<"):
         _failed.add(filename)
+
+
+def _templates() -> set[str]:
+    """Return the directories of Django's templates, which its cached loader reads but once."""
+    apps = sys.modules.get("django.apps")
+    # Before that a question about templates would set up what the application has not asked for.
+    if apps is None or "django.template.loader" not in sys.modules or not apps.apps.ready:
+        return set()
+    try:
+        from django.template.autoreload import get_template_directories
+
+        return {str(directory) for directory in get_template_directories() if Path(directory).is_dir()}
+    except Exception:
+        # What the settings say of templates may be wrong: whoever renders one is told.
+        return set()
 
 
 def _existing(filename: str) -> str:
