@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serving("apps.bad:app", "-s1", "-t2") as server:
+    with serving("apps.bad:app", "-s1", "-t2", "--strict") as server:
         yield server
 
 

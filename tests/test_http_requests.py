@@ -91,7 +91,6 @@ def test_a_valid_request_is_understood_however_it_is_delivered(
         ("GET /target HTTP/1.1", 200),
         ("GET http://localhost/target HTTP/1.1", 200),
         ("GET HTTP://LOCALHOST:80/target?q HTTP/1.1", 200),
-        ("GET https://localhost/target HTTP/1.1", 200),
         ("GET http://[::1]:8080/target HTTP/1.1", 200),
         ("GET http://localhost HTTP/1.1", 404),
         ("GET http://localhost?q HTTP/1.1", 404),

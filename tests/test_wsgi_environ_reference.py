@@ -90,6 +90,10 @@ def expected(line: str, target: str, sent: list[tuple[str, str]]) -> dict[str, A
     if "content-type" not in given:
         # What a request does not say is not in environ.
         environ.pop("CONTENT_TYPE")
+    for name in {name for name in given if given.count(name) > 1}:
+        # RFC 9110 section 5.3 recommends a comma and a space; the oracle writes the comma alone.
+        values = [value.strip(" \t") for other, value in sent if other.lower() == name]
+        environ["HTTP_" + name.upper().replace("-", "_")] = ", ".join(values)
     if "cookie" in given:
         # RFC 6265 section 5.4; the oracle joins them like any list.
         cookies = [value.strip(" \t") for name, value in sent if name.lower() == "cookie"]
