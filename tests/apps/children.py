@@ -104,6 +104,10 @@ def _grandchild(path: str) -> int:
         os.setsid()
         pid = os.fork()
         if pid == 0:
+            # Daemons leave the standard streams, too: whoever reads those would wait for their end.
+            null = os.open(os.devnull, os.O_RDWR)
+            for stream in range(3):
+                os.dup2(null, stream)
             _tell_and_sleep(path)
         os.write(writer, str(pid).encode())
         os._exit(0)
