@@ -22,6 +22,8 @@ use super::WakeHandle;
 #[derive(Debug)]
 pub(super) struct Tasks {
     ready: Arc<Ready>,
+    /// Those of this turn; empty between turns.
+    running: RefCell<VecDeque<Runnable>>,
     /// A waker of each task that is not done, so that none outlives its executor.
     alive: Rc<RefCell<Slab<Waker>>>,
 }
@@ -40,15 +42,17 @@ impl Ready {
         self.executor.wake();
     }
 
-    fn take(&self) -> VecDeque<Runnable> {
-        mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Exchanges the queue for `empty`, whose memory it goes on with.
+    fn swap(&self, empty: &mut VecDeque<Runnable>) {
+        mem::swap(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner), empty);
     }
 }
 
 impl Tasks {
     /// No tasks yet; those that other threads wake wake `executor`.
     pub(super) fn new(executor: WakeHandle) -> Self {
-        Self { ready: Arc::new(Ready { queue: Mutex::default(), executor }), alive: Rc::default() }
+        let ready = Arc::new(Ready { queue: Mutex::default(), executor });
+        Self { ready, running: RefCell::default(), alive: Rc::default() }
     }
 
     /// Adds a task. A panic ends it alone.
@@ -67,7 +71,9 @@ impl Tasks {
     /// Runs each task that can run now once. Those that are woken meanwhile wait for the next turn, so that readiness
     /// is looked at in between.
     pub(super) fn run(&self) {
-        for runnable in self.ready.take() {
+        let mut running = self.running.borrow_mut();
+        self.ready.swap(&mut running);
+        for runnable in running.drain(..) {
             runnable.run();
         }
     }
@@ -79,12 +85,15 @@ impl Tasks {
 
     /// Drops every task that is not done, on the thread that has run them.
     pub(super) fn cancel_all(&self) {
-        let alive = mem::take(&mut *self.alive.borrow_mut());
-        alive.into_iter().for_each(|(_, waker)| waker.wake());
         // What is dropped may wake or spawn others.
-        while !self.ready.take().is_empty() {
+        loop {
             let alive = mem::take(&mut *self.alive.borrow_mut());
             alive.into_iter().for_each(|(_, waker)| waker.wake());
+            let mut cancelled = VecDeque::new();
+            self.ready.swap(&mut cancelled);
+            if cancelled.is_empty() {
+                return;
+            }
         }
     }
 }
