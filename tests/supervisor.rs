@@ -493,11 +493,13 @@ fn an_address_that_cannot_be_had_ends_the_server_with_a_hint() {
     assert_eq!(server.end().0, 69);
 }
 
+#[cfg(feature = "glommio")]
 #[test]
 fn too_little_locked_memory_ends_the_server_before_anything_is_bound() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let bind = Bind::Tcp(other.local_addr().unwrap());
     let server = Server::start_under(&["prlimit", "--memlock=65536:65536"], "memlock", "serve", |config| {
+        config.reactor = Reactor::IoUring;
         config.binds = vec![bind];
     });
     let (status, said) = server.end();

@@ -11,7 +11,7 @@ use crate::sys::process::{self, Ending};
 
 impl Supervisor<'_> {
     /// Collects the children that have ended. Others in this process, such as what a vendor's wrapper runs beside us,
-    /// may have children of their own, whose end they wait for; only process 1 inherits strangers.
+    /// may have children of their own, whose end they wait for; strangers are collected only where they are inherited.
     pub(super) fn reap(&mut self) {
         let workers = self.workers.values().filter_map(WorkerHandle::process);
         let own: Vec<u32> =
@@ -21,7 +21,7 @@ impl Supervisor<'_> {
                 self.reaped(pid, ending);
             }
         }
-        if std::process::id() == 1 {
+        if process::inherits_orphans() {
             while let Some((pid, ending)) = process::reap_any() {
                 self.reaped(pid, ending);
             }

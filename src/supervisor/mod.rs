@@ -156,6 +156,7 @@ impl<'a> Supervisor<'a> {
         launch: &'a mut Launch,
     ) -> Result<Self, Unbound> {
         let identities = Identities::look_up(&config, predecessor.is_some())?;
+        preflight::choose_reactor(&mut config)?.inspect(|reason| launch.say(reason));
         let (signals, cores, open_files_max) =
             preflight::prepare_process().map_err(|error| refused("prepare this process", &error))?;
         let pid_file = config.service.pid_file.as_deref().filter(|_| predecessor.is_none());
@@ -163,7 +164,6 @@ impl<'a> Supervisor<'a> {
         let owner = identities.server.as_ref();
         let outputs = Outputs::open(&config.service, owner)?;
         launch.say(&announcements::greeting(python_version));
-        preflight::choose_reactor(&mut config)?.inspect(|reason| launch.say(reason));
         announcements::few_files(&config, open_files_max).inspect(|warning| launch.say(warning));
         let listeners =
             Listeners::open(&config, identities.sockets.as_ref(), inherited, |wait| pause(&signals, wait))?;

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::unistd::Pid;
 
@@ -218,7 +219,12 @@ pub fn reap(pid: u32) -> Option<Ending> {
     wait_for(pid).map(|(_, ending)| ending)
 }
 
-/// Collects one child that has ended, any child: as process 1 the server inherits strangers too.
+/// Whether orphans become children of this process: it is process 1, or a child subreaper (prctl(2)).
+pub fn inherits_orphans() -> bool {
+    std::process::id() == 1 || prctl::get_child_subreaper().unwrap_or(false)
+}
+
+/// Collects one child that has ended, any child: see [`inherits_orphans`].
 pub fn reap_any() -> Option<(u32, Ending)> {
     wait_for(-1)
 }
