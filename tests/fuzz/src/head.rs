@@ -42,7 +42,8 @@ fn check_request_line(head: &RequestHead, line: &[u8]) {
         panic!("a request line of other than three words")
     };
     assert_eq!((head.method(), head.target()), (*method, *target));
-    assert!(target.iter().all(|byte| (0x21..=0x7e).contains(byte)), "a control or space in a target");
+    let is_allowed = |&byte: &u8| byte > b' ' && byte != 0x7f && byte != b'#';
+    assert!(target.iter().all(is_allowed), "a control, a space or a fragment in a target");
     assert_eq!(*version == b"HTTP/1.0", head.version() == Version::Http10);
     assert!(version.starts_with(b"HTTP/1.") && version.len() == 8);
     assert!(!head.path().is_empty());
