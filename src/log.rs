@@ -6,6 +6,7 @@
 
 mod output;
 
+use std::backtrace::Backtrace;
 use std::fmt::{self, Debug};
 use std::io;
 use std::panic;
@@ -123,7 +124,8 @@ pub fn say(line: &str) {
     output().emit(bytes);
 }
 
-/// Logs a panic like any other event. It is a bug of the server, and ends the task or thread that met it, no more.
+/// Logs a panic like any other event, with its stack. It is a bug of the server, and ends the task or the request that
+/// met it, no more.
 ///
 /// By the shortest way: what panics while a panic is reported ends the process.
 fn report_panic(panic: &panic::PanicHookInfo<'_>) {
@@ -132,7 +134,9 @@ fn report_panic(panic: &panic::PanicHookInfo<'_>) {
     let bug = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("without a message");
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let message = format!("a task of the server panicked at {place}; please report this");
-    output().emit_last(event(Level::ERROR, &[("message", message.into()), ("bug", bug.into())]));
+    let stack = Backtrace::force_capture().to_string();
+    let values = [("message", message.into()), ("bug", bug.into()), (TRACEBACK, stack.into())];
+    output().emit_last(event(Level::ERROR, &values));
 }
 
 /// The line that says that lines before it are missing.

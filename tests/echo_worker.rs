@@ -8,45 +8,90 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use spawning::birth::{Newborn, Order, Report, SupervisorControl};
 use spawning::config::Config;
-use spawning::gateway::{Application, EchoApplication};
+use spawning::gateway::{Application, EchoApplication, LoadFailure, Queue, ThreadWatch};
+use spawning::scoreboard::Scoreboard;
 use spawning::{cli, worker};
 
 struct Worker {
     address: SocketAddr,
     control: SupervisorControl,
+    scoreboard: Scoreboard,
     thread: JoinHandle<i32>,
+}
+
+/// A thread that dies of the first request it takes, and then the echo.
+struct Mortal(Arc<EchoApplication>);
+
+impl Application for Mortal {
+    fn load(&self) -> Result<(), LoadFailure> {
+        self.0.load()
+    }
+
+    fn attention(&self) -> BorrowedFd<'_> {
+        self.0.attention()
+    }
+
+    fn start(&self, queue: &Arc<Queue>, mut watches: Vec<Box<dyn ThreadWatch>>) -> Result<(), LoadFailure> {
+        let (watch, queue_of_mortal) = (watches.pop().unwrap(), Arc::clone(queue));
+        let mortal = std::thread::spawn(move || {
+            let mut seat = queue_of_mortal.seat(watch.begin());
+            let _request = queue_of_mortal.take(&mut seat);
+            panic!("an application thread meets a bug");
+        });
+        let (echo, queue) = (Arc::clone(&self.0), Arc::clone(queue));
+        std::thread::spawn(move || {
+            assert!(mortal.join().is_err());
+            echo.start(&queue, watches).unwrap();
+        });
+        Ok(())
+    }
+
+    fn attend(&self) -> bool {
+        self.0.attend()
+    }
+
+    fn join(&self, patience: Duration) -> bool {
+        self.0.join(patience)
+    }
 }
 
 impl Worker {
     fn start() -> Self {
+        Self::start_with(|| Arc::new(EchoApplication::new().unwrap()))
+    }
+
+    fn start_with(application: impl FnOnce() -> Arc<dyn Application> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (newborn, control) =
             Newborn::in_process(config(), vec![0], vec![OwnedFd::from(listener)]).unwrap();
-        let thread = std::thread::spawn(move || {
-            let application: Arc<dyn Application> = Arc::new(EchoApplication::new().unwrap());
-            worker::run(newborn, &application)
-        });
-        let report = loop {
-            match control.receive() {
-                Ok(report) => break report,
+        let scoreboard = newborn.scoreboard.clone();
+        let thread = std::thread::spawn(move || worker::run(newborn, &application()));
+        let worker = Self { address, control, scoreboard, thread };
+        assert_eq!(worker.report(), Some(Report::Ready));
+        worker.control.send(Order::Accept).unwrap();
+        worker
+    }
+
+    /// What the worker says next.
+    fn report(&self) -> Option<Report> {
+        loop {
+            match self.control.receive() {
+                Ok(report) => return report,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 Err(error) => panic!("{error}"),
             }
-        };
-        assert_eq!(report, Some(Report::Ready));
-        control.send(Order::Accept).unwrap();
-        Self { address, control, thread }
+        }
     }
 
     fn connect(&self) -> TcpStream {
@@ -157,5 +202,21 @@ fn many_connections_at_once_lose_nothing() {
     for client in clients {
         client.join().unwrap();
     }
+    assert_eq!(worker.drain(), 0);
+}
+
+#[test]
+fn a_worker_whose_thread_has_died_is_replaced_and_counts_it() {
+    let worker = Worker::start_with(|| Arc::new(Mortal(Arc::new(EchoApplication::new().unwrap()))));
+    let mut stream = worker.connect();
+    send(&mut stream, "GET /deadly HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(stream.read(&mut [0; 1]).unwrap_or(0), 0, "its connection is cut");
+    let Some(Report::ReplaceWanted { reason }) = worker.report() else { panic!("no word of the death") };
+    assert!(reason.contains("died"), "{reason}");
+    assert_eq!(worker.scoreboard.worker_snapshot(0).unwrap().threads_died, 1);
+    let mut stream = worker.connect();
+    send(&mut stream, "GET /after HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(read_response(&mut stream).1, b"/after\n");
+    drop(stream);
     assert_eq!(worker.drain(), 0);
 }

@@ -11,7 +11,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use super::concurrency::Concurrency;
-use super::lineup::{Kind, Lineup};
+use super::lineup::{Kind, Lineup, Place};
 use super::{Exchange, Outbox, Request, Seat, ThreadStat, Usage};
 use crate::limits::{QUEUE_FEW_MAX, QUEUE_FEW_MIN};
 
@@ -45,6 +45,8 @@ pub struct Queue {
     outboxes: Vec<Arc<Outbox>>,
     /// Rung whenever there may be something to take, for whoever cannot park.
     bell: OnceLock<Bell>,
+    /// Rung whenever a thread has died.
+    knell: OnceLock<Bell>,
 }
 
 impl std::fmt::Debug for Queue {
@@ -102,14 +104,33 @@ impl Queue {
             threads,
             outboxes,
             bell: OnceLock::new(),
+            knell: OnceLock::new(),
         }
     }
 
     /// A place for one more application thread, which `stat` is about.
-    pub fn seat(&self, stat: Arc<dyn ThreadStat>) -> Seat {
+    pub fn seat(self: &Arc<Self>, stat: Arc<dyn ThreadStat>) -> Seat {
         let mut state = self.lock();
         state.stats.push(Arc::clone(&stat));
-        Seat::new(state.lineup.place(), stat)
+        Seat::new(Arc::clone(self), state.lineup.place(), stat)
+    }
+
+    /// Has `knell` rung, on its thread, whenever a thread has given up its seat although the queue is open. Called at
+    /// most once, before there are threads.
+    pub fn when_a_thread_dies(&self, knell: impl Fn() + Send + Sync + 'static) {
+        // A second one would have nobody to hear it.
+        let _ = self.knell.set(Box::new(knell));
+    }
+
+    /// The thread of `place` takes no more requests.
+    pub(super) fn vacate(&self, place: Place) {
+        let mut state = self.lock();
+        state.lineup.leave(place, Instant::now(), |_| Duration::ZERO);
+        let is_death = !state.closed;
+        drop(state);
+        if is_death {
+            self.knell.get().into_iter().for_each(|knell| knell());
+        }
     }
 
     /// Has `bell` rung whenever requests have come, and when the queue closes, for an application that takes them by
@@ -353,12 +374,31 @@ mod tests {
 
     #[test]
     fn a_thread_that_could_go_on_tells_of_a_lack_of_cores_while_more_could_run() {
-        let queue = Queue::new(8, 2, Vec::new());
+        let queue = Arc::new(Queue::new(8, 2, Vec::new()));
         let _blocked = queue.seat(Arc::new(()));
         assert!(!queue.lacks_cores());
         let _runnable = queue.seat(Arc::new(Runnable));
         assert!(queue.lacks_cores());
         queue.balance(Some(Usage::Idle), Instant::now());
         assert!(!queue.lacks_cores(), "all threads may run already: nobody asks");
+    }
+
+    #[test]
+    fn a_thread_that_ends_before_the_queue_is_closed_is_noticed() {
+        let deaths = Arc::new(AtomicUsize::new(0));
+        let (queue, counted) = (Arc::new(Queue::new(8, 2, Vec::new())), Arc::clone(&deaths));
+        queue.when_a_thread_dies(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        let (lost, kept) = (queue.seat(Arc::new(())), queue.seat(Arc::new(())));
+        let died = std::thread::spawn(move || {
+            let _lost = lost;
+            panic!("a bug");
+        });
+        assert!(died.join().is_err());
+        assert_eq!(deaths.load(Ordering::SeqCst), 1);
+        queue.close();
+        drop(kept);
+        assert_eq!(deaths.load(Ordering::SeqCst), 1);
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Queue;
 use super::lineup::Place;
 use crate::limits::{CPU_READ_AFTER, LONG_REQUEST};
 
@@ -26,8 +27,10 @@ impl ThreadStat for () {
     }
 }
 
-/// The place of one application thread, which keeps it to itself.
+/// The place of one application thread, which keeps it to itself. A thread that gives it up before the queue is closed
+/// has died.
 pub struct Seat {
+    queue: Arc<Queue>,
     place: Place,
     stat: Arc<dyn ThreadStat>,
     /// The CPU time it has told: that takes a system call, so it is not asked for every request.
@@ -43,9 +46,9 @@ impl std::fmt::Debug for Seat {
 }
 
 impl Seat {
-    /// `place`, for the thread that `stat` is about.
-    pub(super) fn new(place: Place, stat: Arc<dyn ThreadStat>) -> Self {
-        Self { place, read: stat.cpu(), stat, worked: Duration::ZERO }
+    /// `place` at `queue`, for the thread that `stat` is about.
+    pub(super) fn new(queue: Arc<Queue>, place: Place, stat: Arc<dyn ThreadStat>) -> Self {
+        Self { queue, place, read: stat.cpu(), stat, worked: Duration::ZERO }
     }
 
     pub(super) fn place(&self) -> Place {
@@ -77,12 +80,17 @@ impl Seat {
     }
 }
 
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.queue.vacate(self.place);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::gateway::lineup::Lineup;
 
     #[derive(Default)]
     struct Clock {
@@ -104,7 +112,7 @@ mod tests {
     #[test]
     fn the_clock_is_read_for_long_requests_and_now_and_then() {
         let clock = Arc::new(Clock::default());
-        let mut seat = Seat::new(Lineup::<()>::new().place(), Arc::<Clock>::clone(&clock));
+        let mut seat = Arc::new(Queue::new(1, 1, Vec::new())).seat(Arc::<Clock>::clone(&clock));
         let (reads, millis) = (&clock.reads, &clock.millis);
         for _ in 0..4 {
             assert_eq!(seat.cpu(), Duration::ZERO);

@@ -15,6 +15,7 @@ mod input;
 mod interpreter;
 mod interpreter_lock;
 mod main_thread;
+mod panics;
 mod plain_file;
 mod respond;
 mod response;

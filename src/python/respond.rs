@@ -16,6 +16,7 @@ use super::errors::{describe, is_client_error};
 use super::fork::leave_if_child;
 use super::green::Green;
 use super::handover::Handover;
+use super::panics::{log_panic, survive};
 use super::response::{Response, Shortfall};
 use super::start_response::{StartResponse, body_bytes, refused};
 use crate::gateway::{Haste, Lent, Queue, Request};
@@ -30,8 +31,14 @@ pub(super) fn answer<'py>(
     queue: &Queue,
     taken_at: Instant,
 ) {
-    if let Some(prepared) = Prepared::new(py, environs, request, None) {
-        prepared.converse(application, Pace::Shared { queue, taken_at });
+    let answered = survive(|| {
+        if let Some(prepared) = Prepared::new(py, environs, request, None) {
+            prepared.converse(application, Pace::Shared { queue, taken_at });
+        }
+    });
+    if let Err(bug) = answered {
+        // The reply, dropped on the way, has closed the connection.
+        log_panic(None, &bug);
     }
 }
 
@@ -45,7 +52,8 @@ pub(super) struct Prepared<E, S> {
 pub(super) type Unbound = Prepared<Py<PyDict>, Py<StartResponse>>;
 
 impl<'py> Prepared<Bound<'py, PyDict>, Bound<'py, StartResponse>> {
-    /// `None` when memory is exhausted; the reply, dropped, then closes the connection.
+    /// `None` when memory is exhausted, or the environ cannot be built: then the request is answered already, or its
+    /// reply, dropped, closes the connection.
     pub(super) fn new(
         py: Python<'py>,
         environs: &mut Environs<'py>,
@@ -53,14 +61,21 @@ impl<'py> Prepared<Bound<'py, PyDict>, Bound<'py, StartResponse>> {
         green: Option<Arc<Green>>,
     ) -> Option<Self> {
         let Request { head, body, connection, forwarded, early, reply, .. } = request;
-        let mut environ = environs.build(py, &head, body, &connection, forwarded.as_deref());
-        if let Some(early) = early {
-            environ = environ.and_then(|environ| Handover::offer(environ, reply.handover(), early));
-        }
+        let environ = survive(|| {
+            let environ = environs.build(py, &head, body, &connection, forwarded.as_deref())?;
+            match early {
+                Some(early) => Handover::offer(environ, reply.handover(), early),
+                None => Ok(environ),
+            }
+        });
         let start_response = Bound::new(py, StartResponse::new(Response::new(reply, head), green));
         match (environ, start_response) {
-            (Ok(environ), Ok(start_response)) => Some(Self { environ, start_response }),
-            (Err(error), _) | (_, Err(error)) => {
+            (Ok(Ok(environ)), Ok(start_response)) => Some(Self { environ, start_response }),
+            (Err(bug), Ok(start_response)) => {
+                give_up(&start_response, &bug, Haste::Now);
+                None
+            }
+            (_, Err(error)) | (Ok(Err(error)), _) => {
                 tracing::error!(%error, "cannot build an environ");
                 None
             }
@@ -76,8 +91,13 @@ impl<'py> Prepared<Bound<'py, PyDict>, Bound<'py, StartResponse>> {
     pub(super) fn converse(self, application: &Bound<'py, PyAny>, pace: Pace<'_>) {
         let py = application.py();
         let exchange = Exchange { start_response: self.start_response, pace };
-        if let Err(error) = exchange.converse(application, &self.environ) {
-            exchange.fail(py, &error);
+        let conversed = survive(|| {
+            if let Err(error) = exchange.converse(application, &self.environ) {
+                exchange.fail(py, &error);
+            }
+        });
+        if let Err(bug) = conversed {
+            give_up(&exchange.start_response, &bug, exchange.haste());
         }
     }
 }
@@ -242,6 +262,14 @@ impl<'py> Exchange<'_, 'py> {
             log_exception(py, &slot.response, error);
         }
     }
+}
+
+/// A panic's price: 500 if nothing is sent yet, a cut connection otherwise, and a line in the log.
+fn give_up(start_response: &Bound<'_, StartResponse>, bug: &str, haste: Haste) {
+    // The borrows of whoever panicked ended with it.
+    let Ok(mut slot) = start_response.try_borrow_mut() else { return log_panic(None, bug) };
+    log_panic(slot.response.request_head(), bug);
+    slot.response.fail(haste);
 }
 
 /// Set when bytes came back on a thread without the interpreter: they are freed when a thread attaches to it next.

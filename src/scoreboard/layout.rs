@@ -77,10 +77,16 @@ pub(super) mod process {
     pub(in crate::scoreboard) const BORN_MS: usize = 5;
     pub(in crate::scoreboard) const INTERPRETER_WAIT_US: usize = 6;
     pub(in crate::scoreboard) const INTERPRETER_HOLD_MAX_US: usize = 7;
+    pub(in crate::scoreboard) const THREADS_DIED: usize = 8;
     /// On a line of its own: written with every request, by another thread than the words before it.
     pub(in crate::scoreboard) const QUEUE_DEPTH: usize = LINE_WORDS;
     pub(in crate::scoreboard) const QUEUE_TIMEOUTS: usize = LINE_WORDS + 1;
     pub(in crate::scoreboard) const WORDS: usize = 2 * LINE_WORDS;
+
+    /// What only ever grows, and is kept when a worker is gone.
+    pub(in crate::scoreboard) fn is_counter(word: usize) -> bool {
+        matches!(word, INTERPRETER_WAIT_US | THREADS_DIED | QUEUE_TIMEOUTS)
+    }
 }
 
 /// The words of an executor part.

@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub retired_queue_timeouts: u64,
     /// How long threads of workers that are gone waited for the interpreter.
     pub retired_interpreter_wait_us: u64,
+    /// Application threads of workers that are gone which had died before.
+    pub retired_threads_died: u64,
     /// What the supervisor says.
     pub supervisor: SupervisorSnapshot,
     /// How the last reload went; `None` before the first.
@@ -51,6 +53,8 @@ pub struct WorkerSnapshot {
     pub interpreter_wait_us: u64,
     /// The longest of those waits in which one thread held the interpreter all the time.
     pub interpreter_hold_max_us: u64,
+    /// Its application threads that have died of a bug of the server.
+    pub threads_died: u64,
     /// Its executors.
     pub executors: Vec<ExecutorSnapshot>,
     /// Its application threads.
@@ -133,6 +137,7 @@ impl Scoreboard {
             retired_queue_timeouts: self.word(self.layout.retired_process() + process::QUEUE_TIMEOUTS),
             retired_interpreter_wait_us: self
                 .word(self.layout.retired_process() + process::INTERPRETER_WAIT_US),
+            retired_threads_died: self.word(self.layout.retired_process() + process::THREADS_DIED),
             supervisor: self.supervisor_snapshot(),
             last_reload: self.last_reload(),
             workers: (0..self.layout.dimensions().seats)
@@ -165,6 +170,7 @@ impl Scoreboard {
             queue_timeouts: self.word(offset + process::QUEUE_TIMEOUTS),
             interpreter_wait_us: self.word(offset + process::INTERPRETER_WAIT_US),
             interpreter_hold_max_us: self.word(offset + process::INTERPRETER_HOLD_MAX_US),
+            threads_died: self.word(offset + process::THREADS_DIED),
             executors: executors.map(|offset| self.executor_at(offset)).collect(),
             threads: threads.map(|offset| self.thread_at(offset)).collect(),
         })

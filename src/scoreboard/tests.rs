@@ -33,6 +33,7 @@ fn what_one_process_writes_another_reads() {
     process.set_queue_depth(5);
     process.queue_timed_out();
     process.set_interpreter(7, 3);
+    process.thread_died();
     let executor = writer.executor(2, 0).unwrap();
     executor.connection_opened();
     executor.request_started();
@@ -50,6 +51,7 @@ fn what_one_process_writes_another_reads() {
     assert_eq!((worker.state, worker.heartbeat_ms), (State::Loading, 99));
     assert_eq!((worker.queue_depth, worker.queue_timeouts), (5, 1));
     assert_eq!((worker.interpreter_wait_us, worker.interpreter_hold_max_us), (7, 3));
+    assert_eq!(worker.threads_died, 1);
     let [read] = worker.executors.as_slice() else { panic!("one executor, not {:?}", worker.executors) };
     assert_eq!((read.connections, read.requests, read.in_flight), (1, 2, 1));
     assert_eq!((read.bytes_in, read.bytes_out, read.refused, read.heartbeat_ms), (10, 20, 1, 98));
@@ -129,6 +131,7 @@ fn a_vacated_seat_is_empty_and_its_counts_are_kept() {
         executor.request_started();
         scoreboard.process(1).unwrap().queue_timed_out();
         scoreboard.process(1).unwrap().set_interpreter(7, 3);
+        scoreboard.process(1).unwrap().thread_died();
         scoreboard.thread(1, 0).unwrap().busy(1);
         scoreboard.vacate(1);
 
@@ -139,6 +142,7 @@ fn a_vacated_seat_is_empty_and_its_counts_are_kept() {
         assert_eq!((snapshot.retired.connections, snapshot.retired.in_flight), (0, 0));
         assert_eq!(snapshot.retired_queue_timeouts, round);
         assert_eq!(snapshot.retired_interpreter_wait_us, 7 * round);
+        assert_eq!(snapshot.retired_threads_died, round);
         assert_eq!(scoreboard.connections(1), 0);
     }
 }

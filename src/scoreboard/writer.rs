@@ -58,14 +58,11 @@ impl Scoreboard {
 
     fn retire_process(&self, process: &ProcessScore) {
         if let Some(retired) = Words::<{ process::WORDS }>::new(&self.memory, self.layout.retired_process()) {
-            add(
-                retired.at::<{ process::QUEUE_TIMEOUTS }>(),
-                process.words.at::<{ process::QUEUE_TIMEOUTS }>().load(Relaxed),
-            );
-            add(
-                retired.at::<{ process::INTERPRETER_WAIT_US }>(),
-                process.words.at::<{ process::INTERPRETER_WAIT_US }>().load(Relaxed),
-            );
+            for (index, (total, count)) in retired.iter().zip(process.words.iter()).enumerate() {
+                if process::is_counter(index) {
+                    add(total, count.load(Relaxed));
+                }
+            }
         }
         clear(&*process.words);
     }
@@ -122,6 +119,11 @@ impl ProcessScore {
     pub fn set_interpreter(&self, wait_us: u64, hold_max_us: u64) {
         self.words.at::<{ process::INTERPRETER_WAIT_US }>().store(wait_us, Relaxed);
         self.words.at::<{ process::INTERPRETER_HOLD_MAX_US }>().store(hold_max_us, Relaxed);
+    }
+
+    /// An application thread has died of a bug of the server.
+    pub fn thread_died(&self) {
+        add(self.words.at::<{ process::THREADS_DIED }>(), 1);
     }
 
     /// Requests that wait for an application thread.

@@ -84,6 +84,7 @@ struct Work {
     bytes_out: u64,
     queue_depth: u64,
     queue_timeouts: u64,
+    threads_died: u64,
     interpreter_wait_s: f64,
     interpreter_hold_max_s: f64,
 }
@@ -181,6 +182,7 @@ fn totals_of(worker: &WorkerSnapshot) -> Totals {
         executors: together(worker),
         queue_depth: worker.queue_depth,
         queue_timeouts: worker.queue_timeouts,
+        threads_died: worker.threads_died,
         interpreter_wait_us: worker.interpreter_wait_us,
         interpreter_hold_max_us: worker.interpreter_hold_max_us,
     }
@@ -197,6 +199,7 @@ fn work(totals: &Totals) -> Work {
         bytes_out: executors.bytes_out,
         queue_depth: totals.queue_depth,
         queue_timeouts: totals.queue_timeouts,
+        threads_died: totals.threads_died,
         interpreter_wait_s: Duration::from_micros(totals.interpreter_wait_us).as_secs_f64(),
         interpreter_hold_max_s: Duration::from_micros(totals.interpreter_hold_max_us).as_secs_f64(),
     }

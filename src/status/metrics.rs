@@ -73,6 +73,11 @@ fn requests(totals: &Totals) -> Vec<MetricFamily> {
         ),
         gauge("queue_depth", "Requests that wait for an application thread", *queue_depth),
         counter("queue_timeouts_total", "Requests answered 503 because no thread took them", *queue_timeouts),
+        counter(
+            "threads_died_total",
+            "Application threads that died of a bug of the server; their workers were replaced",
+            totals.threads_died,
+        ),
         seconds_counter(
             "interpreter_wait_seconds_total",
             "How long application threads waited for the interpreter, all waits together",

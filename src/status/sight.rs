@@ -40,6 +40,7 @@ pub(super) struct Totals {
     pub(super) executors: ExecutorSnapshot,
     pub(super) queue_depth: u64,
     pub(super) queue_timeouts: u64,
+    pub(super) threads_died: u64,
     pub(super) interpreter_wait_us: u64,
     /// Of the living.
     pub(super) interpreter_hold_max_us: u64,
@@ -132,6 +133,7 @@ impl Sight {
             executors: self.snapshot.retired.clone(),
             queue_depth: 0,
             queue_timeouts: self.snapshot.retired_queue_timeouts,
+            threads_died: self.snapshot.retired_threads_died,
             interpreter_wait_us: self.snapshot.retired_interpreter_wait_us,
             interpreter_hold_max_us: 0,
         };
@@ -139,6 +141,7 @@ impl Sight {
             totals.executors = sum(&totals.executors, &together(worker));
             totals.queue_depth = totals.queue_depth.saturating_add(worker.queue_depth);
             totals.queue_timeouts = totals.queue_timeouts.saturating_add(worker.queue_timeouts);
+            totals.threads_died = totals.threads_died.saturating_add(worker.threads_died);
             totals.interpreter_wait_us =
                 totals.interpreter_wait_us.saturating_add(worker.interpreter_wait_us);
             totals.interpreter_hold_max_us =

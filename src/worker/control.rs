@@ -199,16 +199,26 @@ impl Control {
                     self.report(&Report::ReloadWanted { path, at_ms, version });
                 }
                 Notice::Overdue(overdue) => self.give_up(&overdue),
+                Notice::ThreadDied => self.mourn(),
             }
+        }
+    }
+
+    /// Nobody takes the place of a thread that has died, but a process that of its process.
+    fn mourn(&self) {
+        self.pulse.process.thread_died();
+        self.want_replacement("an application thread died of a bug of the server");
+    }
+
+    fn want_replacement(&self, reason: &str) {
+        if !self.is_given_up.replace(true) {
+            self.report(&Report::ReplaceWanted { reason: reason.to_owned() });
         }
     }
 
     /// A thread that does not come back cannot be ended, but the process can.
     fn give_up(&self, Overdue { request, thread, working_for }: &Overdue) {
-        if !self.is_given_up.replace(true) {
-            let reason = "the application works on a request for too long (--request-timeout)".to_owned();
-            self.report(&Report::ReplaceWanted { reason });
-        }
+        self.want_replacement("the application works on a request for too long (--request-timeout)");
         tracing::error!(
             request,
             working_for_s = working_for.as_secs_f64(),

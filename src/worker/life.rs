@@ -12,7 +12,7 @@ use super::accept::accept;
 use super::control::{Control, Pulse};
 use super::dispatch::{Desk, Load, Supplies};
 use super::logs::Logs;
-use super::notices::Notices;
+use super::notices::{Notice, Notices};
 use super::places::Places;
 use super::spill::Storage;
 use super::watch::Watch as FileWatch;
@@ -173,6 +173,8 @@ impl Crew {
             wakes.iter().map(|wake| Arc::new(outbox(wake.handle(), config))).collect();
         let queue =
             Arc::new(Queue::new(config.queue_length_max, config.application_threads(), outboxes.clone()));
+        let mourners = Arc::clone(notices);
+        queue.when_a_thread_dies(move || mourners.post(Notice::ThreadDied));
         application.start(&queue, watches(config, scoreboard, birth.seat))?;
         let ended = EventFd::new().map_err(|error| cannot("make an event counter", &error))?;
         let mut crew = Self {

@@ -15,6 +15,8 @@ pub(super) enum Notice {
     Changed { path: PathBuf, at_ms: u64, version: String },
     /// The application has worked on a request for too long.
     Overdue(Overdue),
+    /// An application thread has died of a bug of the server.
+    ThreadDied,
 }
 
 /// A request that takes too long.
