@@ -104,6 +104,21 @@ def test_a_half_closed_client_gets_its_response_when_the_application_is_slow(
         assert stream.read() == b""
 
 
+def test_what_a_client_sends_after_its_last_request_does_not_cost_it_the_response(
+    server: Server, tmp_path: Path
+) -> None:
+    """RFC 9112 section 9.6: closing with unread bytes would reset the connection and lose the response."""
+    gate = tmp_path / "gate"
+    with server.connect() as connection:
+        connection.sendall(message(f"GET /held?{gate} HTTP/1.1", HOST, CLOSE))
+        server.wait_for_log(f"held {gate}")
+        connection.sendall(b"more")
+        gate.touch()
+        response = read_to_end(connection)
+    assert response.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nreleased\r\n" in response
+
+
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /si", HELLO[:-2], message("POST /echo HTTP/1.1", HOST, "Content-Length: 9")]
 )

@@ -225,6 +225,21 @@ impl Reactor {
         self.0.readiness.register(fd, interest, &self.0.runnable)
     }
 
+    /// A registration that nothing is reported to before [`Reactor::watch`].
+    pub(super) fn reserve(&self, interest: Interest) -> Rc<Registration> {
+        self.0.readiness.reserve(interest, &self.0.runnable)
+    }
+
+    /// Watches the descriptor of a reserved registration.
+    pub(super) fn watch(&self, registration: &Registration, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.0.readiness.watch(registration, fd)
+    }
+
+    /// Forgets a reserved registration.
+    pub(super) fn forget(&self, registration: &Registration) {
+        self.0.readiness.forget(registration);
+    }
+
     /// Ends the watch of a descriptor, before it is closed.
     pub fn deregister(&self, registration: &Registration, fd: BorrowedFd<'_>) {
         self.0.readiness.deregister(registration, fd);

@@ -22,6 +22,7 @@ const EVENTS_PER_WAIT_MAX: usize = 256;
 pub struct Registration {
     key: usize,
     token: Token,
+    interest: Interest,
     readable: Cell<bool>,
     writable: Cell<bool>,
     peer_ended: Cell<bool>,
@@ -50,6 +51,19 @@ impl Registration {
     /// Whether both directions are dead.
     pub fn is_hung_up(&self) -> bool {
         self.hung_up.get()
+    }
+
+    /// A read may succeed, whatever the kernel has reported.
+    pub(super) fn set_readable(&self) {
+        self.readable.set(true);
+    }
+
+    /// Nothing will be reported: all that is left is to end.
+    pub(super) fn give_up(&self) {
+        self.readable.set(true);
+        self.writable.set(true);
+        self.peer_ended.set(true);
+        self.hung_up.set(true);
     }
 
     /// A read said `WouldBlock`: wait for the next edge.
@@ -118,18 +132,30 @@ impl Readiness {
         })
     }
 
+    /// Has the kernel report on `fd` from now on.
     pub(super) fn register(
         &self,
         fd: BorrowedFd<'_>,
         interest: Interest,
         runnable: &Rc<Cell<bool>>,
     ) -> io::Result<Rc<Registration>> {
+        let registration = self.reserve(interest, runnable);
+        let watched = self.watch(&registration, fd);
+        if watched.is_err() {
+            self.forget(&registration);
+        }
+        watched.map(|()| registration)
+    }
+
+    /// A registration that the kernel does not know of yet: see [`Readiness::watch`].
+    pub(super) fn reserve(&self, interest: Interest, runnable: &Rc<Cell<bool>>) -> Rc<Registration> {
         let mut registrations = self.registrations.borrow_mut();
         let entry = registrations.vacant_entry();
         let token = self.new_token(entry.key());
         let registration = Rc::new(Registration {
             key: entry.key(),
             token,
+            interest,
             readable: Cell::new(false),
             writable: Cell::new(interest == Interest::Both),
             peer_ended: Cell::new(false),
@@ -137,16 +163,25 @@ impl Readiness {
             waker: RefCell::new(None),
             runnable: Rc::clone(runnable),
         });
-        self.epoll.add(fd, token.bits(), interest)?;
         entry.insert(Rc::clone(&registration));
-        Ok(registration)
+        registration
+    }
+
+    /// Has the kernel report on `fd`, the descriptor of a reserved registration: first on what is ready already.
+    pub(super) fn watch(&self, registration: &Registration, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.epoll.add(fd, registration.token.bits(), registration.interest)
+    }
+
+    /// Forgets a registration that the kernel does not know of.
+    pub(super) fn forget(&self, registration: &Registration) {
+        self.registrations.borrow_mut().try_remove(registration.key);
     }
 
     /// Ends the watch of `fd`, which is about to be closed, and forgets its registration. Closing would do only for
     /// the last holder: an application thread may hold the descriptor, or a process that the application forked.
     pub(super) fn deregister(&self, registration: &Registration, fd: BorrowedFd<'_>) {
         let _ = self.epoll.remove(fd);
-        self.registrations.borrow_mut().try_remove(registration.key);
+        self.forget(registration);
     }
 
     /// A token that was never given out, for the registration of that key: news of one that is gone must not be taken

@@ -1,10 +1,12 @@
 //! Connections and listeners as tasks see them. A transport is an enum arm here, nothing elsewhere.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Reactor, Registration};
 use crate::sys::epoll::Interest;
@@ -92,33 +94,103 @@ impl Drop for Listener {
 /// A connection: non-blocking reads and writes, and the readiness to try them again.
 #[derive(Debug)]
 pub struct Stream {
-    fd: Arc<PrivateFd>,
+    socket: Arc<Socket>,
     registration: Rc<Registration>,
-    is_watched: bool,
+    watch: Cell<Watch>,
     reactor: Reactor,
 }
 
+/// A connection's descriptor, as this executor and an application thread share it.
+#[derive(Debug)]
+struct Socket {
+    fd: PrivateFd,
+    /// Whether the peer has been told that nothing more will come. Only spares a call, so any order will do.
+    has_ended: AtomicBool,
+}
+
+impl Socket {
+    fn shut_down_write(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+        socket::shut_down_write(self.fd.as_fd());
+    }
+
+    /// See [`Stream::try_write_last`].
+    fn send_last(&self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = socket::send_held_back(self.fd.as_fd(), bytes)?;
+        if sent == bytes.len() {
+            self.shut_down_write();
+        }
+        Ok(sent)
+    }
+}
+
+/// What the kernel tells us of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watch {
+    /// Nothing yet.
+    NotYet,
+    /// Its readiness.
+    On,
+    /// Nothing any more: somebody else reads and writes.
+    GivenAway,
+}
+
 impl Stream {
-    /// Watches an accepted connection.
-    ///
-    /// # Errors
-    /// The kernel's, when it cannot be watched.
-    pub fn new(reactor: &Reactor, accepted: Accepted) -> io::Result<Self> {
-        let fd = Arc::new(PrivateFd::new(accepted.fd));
-        let registration = reactor.register(fd.as_fd(), Interest::Both)?;
-        Ok(Self { fd, registration, is_watched: true, reactor: reactor.clone() })
+    /// An accepted connection, which is not watched yet: what can be read and answered at once costs no call for that.
+    /// It counts as readable until a read says otherwise.
+    pub fn new(reactor: &Reactor, accepted: Accepted) -> Self {
+        let fd = PrivateFd::new(accepted.fd);
+        let socket = Arc::new(Socket { fd, has_ended: AtomicBool::new(false) });
+        let registration = reactor.reserve(Interest::Both);
+        registration.set_readable();
+        Self { socket, registration, watch: Cell::new(Watch::NotYet), reactor: reactor.clone() }
+    }
+
+    /// Watches the connection, if it is not watched yet. Needed before waiting for its peer. One that cannot be
+    /// watched, as memory or the number of watches is exhausted, is ended, and its peer reads so.
+    pub fn watch(&self) {
+        if self.watch.get() != Watch::NotYet {
+            return;
+        }
+        self.watch.set(Watch::On);
+        if let Err(error) = self.reactor.watch(&self.registration, self.socket.fd.as_fd()) {
+            tracing::warn!(%error, "cannot watch a connection; it is closed");
+            self.shut_down();
+            self.registration.give_up();
+            self.registration.wake();
+        }
+    }
+
+    /// Whether the peer's doings are reported.
+    pub fn is_watched(&self) -> bool {
+        self.watch.get() == Watch::On
     }
 
     /// Ends the watch, for good: somebody else reads and writes from now on.
     pub fn unwatch(&mut self) {
-        if std::mem::take(&mut self.is_watched) {
-            self.reactor.deregister(&self.registration, self.fd.as_fd());
+        self.end_watch();
+        self.watch.set(Watch::GivenAway);
+    }
+
+    fn end_watch(&self) {
+        match self.watch.get() {
+            Watch::NotYet => self.reactor.forget(&self.registration),
+            Watch::On => self.reactor.deregister(&self.registration, self.socket.fd.as_fd()),
+            Watch::GivenAway => {}
         }
+    }
+
+    /// Whether bytes, or an end of file, wait to be read; of a connection that is not watched the kernel is asked.
+    pub fn has_input(&self) -> bool {
+        if self.watch.get() == Watch::NotYet && socket::has_input(self.socket.fd.as_fd()) {
+            self.registration.set_readable();
+        }
+        self.registration.is_readable()
     }
 
     /// An end for another thread to send through, while this executor does not.
     pub fn sender(&self) -> Sender {
-        Sender(Arc::clone(&self.fd))
+        Sender(Arc::clone(&self.socket))
     }
 
     /// The readiness of this connection, and the way to wake its task.
@@ -134,7 +206,7 @@ impl Stream {
         if !self.registration.is_readable() {
             return Ok(None);
         }
-        match socket::receive(self.fd.as_fd(), buffer) {
+        match socket::receive(self.socket.fd.as_fd(), buffer) {
             // A short read emptied the socket: the next bytes raise a new edge, which saves a call that says
             // `WouldBlock`. An end of file that came with these bytes raises none.
             Ok(count) => {
@@ -152,7 +224,7 @@ impl Stream {
     /// # Errors
     /// The kernel's, when the connection is broken.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        let sent = socket::send(self.fd.as_fd(), bytes);
+        let sent = socket::send(self.socket.fd.as_fd(), bytes);
         self.written(sent)
     }
 
@@ -161,7 +233,8 @@ impl Stream {
     /// # Errors
     /// As [`Stream::try_write`].
     pub fn try_write_both(&self, first: &[u8], second: &[u8]) -> io::Result<Option<usize>> {
-        let sent = socket::send_vectored(self.fd.as_fd(), &[IoSlice::new(first), IoSlice::new(second)]);
+        let sent =
+            socket::send_vectored(self.socket.fd.as_fd(), &[IoSlice::new(first), IoSlice::new(second)]);
         self.written(sent)
     }
 
@@ -171,7 +244,7 @@ impl Stream {
     /// # Errors
     /// As [`Stream::try_write`].
     pub fn try_write_last(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        let sent = send_last(self.fd.as_fd(), bytes);
+        let sent = self.socket.send_last(bytes);
         self.written(sent)
     }
 
@@ -185,7 +258,7 @@ impl Stream {
         offset: &mut i64,
         count: usize,
     ) -> io::Result<Option<usize>> {
-        let sent = socket::send_file(self.fd.as_fd(), file, offset, count);
+        let sent = socket::send_file(self.socket.fd.as_fd(), file, offset, count);
         self.written(sent)
     }
 
@@ -195,27 +268,18 @@ impl Stream {
 
     /// Bytes written that the peer has not taken yet.
     pub fn queued_bytes(&self) -> usize {
-        socket::queued_bytes(self.fd.as_fd())
+        socket::queued_bytes(self.socket.fd.as_fd())
     }
 
     /// Ends the connection in both directions, for everybody who holds it.
     pub fn shut_down(&self) {
-        socket::shut_down(self.fd.as_fd());
+        socket::shut_down(self.socket.fd.as_fd());
     }
 
     /// Tells the peer that nothing more will come.
     pub fn shut_down_write(&self) {
-        socket::shut_down_write(self.fd.as_fd());
+        self.socket.shut_down_write();
     }
-}
-
-/// See [`Stream::try_write_last`].
-fn send_last(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    let sent = socket::send_held_back(socket, bytes)?;
-    if sent == bytes.len() {
-        socket::shut_down_write(socket);
-    }
-    Ok(sent)
 }
 
 fn would_block(error: io::Error, clear: impl FnOnce()) -> io::Result<Option<usize>> {
@@ -228,24 +292,24 @@ fn would_block(error: io::Error, clear: impl FnOnce()) -> io::Result<Option<usiz
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if !self.is_watched {
+        self.end_watch();
+        if self.watch.get() == Watch::GivenAway || self.socket.has_ended.load(Ordering::Relaxed) {
             return;
         }
-        self.reactor.deregister(&self.registration, self.fd.as_fd());
         // A process that the application forked may hold a copy: what ends the connection is this, not the close.
-        socket::shut_down(self.fd.as_fd());
+        socket::shut_down(self.socket.fd.as_fd());
     }
 }
 
 /// See [`Stream::sender`]. Keeps the connection open.
 #[derive(Clone, Debug)]
-pub struct Sender(Arc<PrivateFd>);
+pub struct Sender(Arc<Socket>);
 
 impl Sender {
     /// Sends what the socket takes without waiting, and returns how many bytes that was; 0 also when it is broken,
     /// which the executor will find.
     pub fn send(&self, bytes: &[u8]) -> usize {
-        socket::send(self.0.as_fd(), bytes).unwrap_or(0)
+        socket::send(self.0.fd.as_fd(), bytes).unwrap_or(0)
     }
 
     /// Another descriptor of the connection.
@@ -253,11 +317,11 @@ impl Sender {
     /// # Errors
     /// The kernel's, when there are no more.
     pub fn duplicate(&self) -> io::Result<OwnedFd> {
-        self.0.as_fd().try_clone_to_owned()
+        self.0.fd.as_fd().try_clone_to_owned()
     }
 
     /// As [`Sender::send`], for our last words: see [`Stream::try_write_last`].
     pub fn send_last(&self, bytes: &[u8]) -> usize {
-        send_last(self.0.as_fd(), bytes).unwrap_or(0)
+        self.0.send_last(bytes).unwrap_or(0)
     }
 }

@@ -39,10 +39,7 @@ pub(super) async fn serve(reactor: Reactor, socket: Arc<PrivateFd>, site: Rc<Sit
     while !guests.closing.is_begun() {
         match listener.accept() {
             Ok(Some(accepted)) => {
-                let visit = Visit::open(&reactor, accepted, &limits, &guests, &site);
-                if let Ok(visit) = visit {
-                    reactor.spawn(visit.run());
-                }
+                reactor.spawn(Visit::open(&reactor, accepted, &limits, &guests, &site).run());
                 // Those who are asked to leave for this one do so before the next is let in.
                 reactor.next_turn().await;
             }
@@ -178,10 +175,10 @@ impl Visit {
         limits: &Arc<HttpLimits>,
         guests: &Rc<Guests>,
         site: &Rc<Site>,
-    ) -> std::io::Result<Self> {
-        let stream = Stream::new(reactor, accepted)?;
+    ) -> Self {
+        let stream = Stream::new(reactor, accepted);
         let (key, guest) = guests.admit(stream.registration(), reactor.now());
-        Ok(Self {
+        Self {
             reactor: reactor.clone(),
             stream,
             machine: Connection::new(Arc::clone(limits), true, reactor.now()),
@@ -189,7 +186,7 @@ impl Visit {
             guests: Rc::clone(guests),
             key,
             guest,
-        })
+        }
     }
 
     async fn run(mut self) {
@@ -315,6 +312,7 @@ impl Visit {
     }
 
     async fn pause(&self, until: Option<Instant>) {
+        self.stream.watch();
         wait(&self.reactor, self.stream.registration(), until).await;
     }
 }

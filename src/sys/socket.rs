@@ -113,6 +113,14 @@ pub fn queued_bytes(socket: BorrowedFd<'_>) -> usize {
     if asked == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
+/// Whether bytes wait to be read (`SIOCINQ`, tcp(7) and unix(7)); false when that is not known.
+pub fn has_input(socket: BorrowedFd<'_>) -> bool {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one int, which `bytes` is.
+    let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    asked == 0 && bytes > 0
+}
+
 /// Ends our sending direction: the peer reads an end of file.
 pub fn shut_down_write(socket: BorrowedFd<'_>) {
     // A peer that is gone already needs no goodbye.

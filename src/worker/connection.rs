@@ -2,12 +2,10 @@
 //!
 //! An idle connection keeps the room of the largest state of its task, so what is rare waits in a box of its own.
 
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::access_line::Line;
@@ -20,23 +18,24 @@ use super::places::Place;
 use super::spill::Incoming;
 use crate::gateway::{self, ConnectionFacts, End, Exchange, Message, Outcome, Reply, Request};
 use crate::http::{self, BodyFraming, CONTINUE, Connection, Event, Forwarded, RequestFault, RequestHead};
-use crate::limits::{LINGER_BYTES_MAX, LINGER_SILENCE_MAX, LINGER_TIMEOUT};
+use crate::limits::SWEEP_PAUSE;
 use crate::reactor::{Accepted, Sender, Stream};
 use crate::sys::clock;
 
 mod handover;
 mod sending;
 mod streaming;
+mod waiting;
 
+/// How long the first request of a connection is with the application before the kernel is asked to tell us when its
+/// client leaves. Most are answered sooner, and the call is spared.
+const WATCH_DELAY: Duration = SWEEP_PAUSE;
 /// What the access log shows for a request whose client left before any thread took it, as nginx does.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// Takes a connection in, which counts from now on, and serves it beside the others until it closes.
 pub(super) fn serve(desk: &Rc<Desk>, accepted: Accepted, place: Place) {
-    match Conversation::open(Rc::clone(desk), accepted, place) {
-        Ok(conversation) => desk.reactor.spawn(conversation.run()),
-        Err(error) => tracing::warn!(%error, "cannot watch a connection; it is closed"),
-    }
+    desk.reactor.spawn(Conversation::open(Rc::clone(desk), accepted, place).run());
 }
 
 /// Why a conversation is over.
@@ -63,12 +62,6 @@ enum Relayed {
     TakenOver(Option<Box<End>>),
 }
 
-/// What woke a task that waits for its peer.
-enum Woken {
-    Ready,
-    TimedOut,
-}
-
 struct Conversation {
     desk: Rc<Desk>,
     entry: Rc<Entry>,
@@ -89,16 +82,16 @@ struct Arriving {
 }
 
 impl Conversation {
-    fn open(desk: Rc<Desk>, accepted: Accepted, place: Place) -> io::Result<Self> {
+    fn open(desk: Rc<Desk>, accepted: Accepted, place: Place) -> Self {
         let facts = ConnectionFacts { peer: accepted.peer, local: accepted.local, is_tls: false };
         let peer = Peer::new(facts, &desk.config.proxies);
-        let stream = Stream::new(&desk.reactor, accepted)?;
+        let stream = Stream::new(&desk.reactor, accepted);
         let key = desk.vacant_key();
         let exchange = Exchange::new(Box::new(DirectLine(stream.sender())), Arc::clone(&desk.outbox), key);
         let entry = desk.admit(Rc::clone(stream.registration()));
         let machine = peer.machine(&desk);
         let exchange = Arc::new(exchange);
-        Ok(Self { desk, entry, key, stream, machine, peer, exchange, _place: place })
+        Self { desk, entry, key, stream, machine, peer, exchange, _place: place }
     }
 
     async fn run(mut self) {
@@ -172,6 +165,7 @@ impl Conversation {
         loop {
             if self.desk.is_choked() && self.machine.is_idle() && self.entry.registration.is_readable() {
                 self.desk.set_deadline(&self.entry, None);
+                self.stream.watch();
                 Box::pin(self.desk.until_room(&self.entry.registration)).await;
             }
             match self.take_in() {
@@ -214,20 +208,6 @@ impl Conversation {
         take_in(&self.desk, &self.stream, &mut self.machine)
     }
 
-    /// Waits until something concerns this connection: readiness, a message, a deadline, a phase.
-    async fn pause(&self) {
-        let mut paused = false;
-        poll_fn(|context| {
-            if paused {
-                return Poll::Ready(());
-            }
-            paused = true;
-            self.entry.registration.remember(context.waker());
-            Poll::Pending
-        })
-        .await;
-    }
-
     /// Has the application answer a complete request, and writes the answer.
     async fn answer(&mut self, arriving: Arriving) -> Option<Over> {
         let Arriving { head, forwarded, body } = arriving;
@@ -240,7 +220,10 @@ impl Conversation {
         // The next request of a pipeline is here already: nothing else will wake this task for it.
         self.exchange.reopen(self.machine.buffered_bytes() > 0);
         let mut patience = Patience::new(&self.desk.config, &head, received_at);
-        self.desk.set_deadline(&self.entry, Some(patience.first_look(received_at)));
+        let first_look = patience.first_look(received_at);
+        let watch_at = received_at + WATCH_DELAY;
+        let look_at = if self.stream.is_watched() { first_look } else { first_look.min(watch_at) };
+        self.desk.set_deadline(&self.entry, Some(look_at));
         let early = handover::suits(&head).then(|| self.machine.buffered().to_vec());
         let mut facts = head.facts();
         // An application that keeps the offer must not meet the next request of the connection with it.
@@ -276,7 +259,7 @@ impl Conversation {
 
     /// How to close after a complete response: with unread bytes, not at once.
     fn goodbye(&self) -> Over {
-        let unread = self.machine.buffered_bytes() > 0 || self.entry.registration.is_readable();
+        let unread = self.machine.buffered_bytes() > 0 || self.stream.has_input();
         if unread && !self.entry.registration.has_peer_ended() { Over::Linger } else { Over::Said }
     }
 
@@ -318,6 +301,7 @@ impl Conversation {
                 return Relayed::Withdrawn(request);
             }
             if self.entry.deadline.get().is_none_or(|look_at| look_at <= now) {
+                self.stream.watch();
                 match patience.look(self.exchange.work(clock::monotonic_ms()), now) {
                     Standing::Fine(look_at) => self.desk.set_deadline(&self.entry, look_at),
                     Standing::Overdue => {
@@ -327,7 +311,7 @@ impl Conversation {
                     }
                 }
             }
-            self.pause().await;
+            self.pause_unwatched().await;
         }
     }
 
@@ -414,49 +398,6 @@ impl Conversation {
     async fn refuse_body(&mut self, head: &RequestHead, error: &io::Error) -> Over {
         self.desk.storage.complain(error);
         self.reject(&RequestFault::NoStorage, Some(head)).await
-    }
-
-    async fn until(&self, deadline: Instant, ready: impl Fn() -> bool) -> Woken {
-        self.desk.set_deadline(&self.entry, Some(deadline));
-        let woken = loop {
-            if ready() || self.entry.registration.is_hung_up() {
-                break Woken::Ready;
-            }
-            if self.desk.reactor.now() >= deadline {
-                break Woken::TimedOut;
-            }
-            self.pause().await;
-        };
-        self.desk.set_deadline(&self.entry, None);
-        woken
-    }
-
-    /// Says that nothing more will come and reads what the peer still sends, for a moment: closing with unread bytes
-    /// would reset the connection, and the reset may overtake our last words (RFC 9112 section 9.6).
-    async fn linger(&self) {
-        self.stream.shut_down_write();
-        let (end, mut discarded) = (self.desk.reactor.now() + LINGER_TIMEOUT, 0);
-        while discarded <= LINGER_BYTES_MAX
-            && self.desk.reactor.now() < end
-            && self.desk.phase() < Phase::Stopping
-        {
-            let read = self.stream.try_read(&mut self.desk.scratch.borrow_mut());
-            match read {
-                Ok(Some(0)) | Err(_) => return,
-                Ok(Some(count)) => {
-                    discarded += count;
-                    // A client that sends as fast as we read must not keep the others waiting.
-                    self.desk.reactor.next_turn().await;
-                }
-                Ok(None) => {
-                    let until = end.min(self.desk.reactor.now() + LINGER_SILENCE_MAX);
-                    if let Woken::TimedOut = self.until(until, || self.entry.registration.is_readable()).await
-                    {
-                        return;
-                    }
-                }
-            }
-        }
     }
 }
 

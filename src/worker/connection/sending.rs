@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use futures_lite::FutureExt;
 
-use super::{Conversation, Woken};
+use super::Conversation;
+use super::waiting::Woken;
 use crate::gateway::{End, Message, Outcome, Payload};
 use crate::limits::{RESPONSE_BACKLOG_BYTES_MAX, RESPONSE_PATIENCE, SEND_FILE_BYTES};
 use crate::worker::backlog::Backlog;
