@@ -302,6 +302,9 @@ pub const SWITCH_INTERVAL: Duration = Duration::from_millis(1);
 pub const SWITCH_INTERVAL_SHORT: Duration = Duration::from_micros(10);
 /// How long it is as short as that at most.
 pub const SWITCH_INTERVAL_SHORT_MAX: Duration = Duration::from_micros(1_500);
+/// How long, at the beginning and at the end of that, it is one that has elapsed before it begins: who waits for the
+/// interpreter then does not sleep.
+pub const SWITCH_INTERVAL_ELAPSED_MAX: Duration = Duration::from_micros(200);
 /// A thread that has kept the interpreter for so long must hand it over to one that waits.
 pub const INTERPRETER_KEPT_MAX: Duration = Duration::from_millis(1);
 /// How soon after the interval was made short it is looked at whether the interpreter was handed over.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,6 +51,29 @@ def test_a_thread_of_the_applications_own_starves_no_request(
     for _ in range(20):
         assert server.get("/short").status == 200
     gate.touch()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="makes an invalid time of it")
+def test_this_python_asks_for_its_lock_at_once(server_factory: ServerFactory) -> None:
+    """Otherwise the quickest convoys are left to chance."""
+    server = server_factory("apps.interpreter:app", "-s1", "-t2", "--log-level=debug")
+    assert server.get("/short").status == 200
+    log = server.stderr_text()
+    assert "ask for its lock at once" not in log
+    assert "does not show its lock" not in log
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="is not set by the server there")
+def test_a_switch_interval_read_while_it_was_no_time_at_all_does_not_stay(
+    server_factory: ServerFactory,
+) -> None:
+    server = server_factory("apps.interpreter:app", "-s1", "-t2", "-l/dev/null")
+    with server.connect() as client, client.makefile("rb") as stream:
+        client.sendall(message("GET /absurd HTTP/1.1", HOST))
+        server.wait_for_log("absurd")
+        for _ in range(5):
+            assert server.get("/short").status == 200
+        assert read_response(stream).body == b"0.001"
 
 
 def test_code_that_does_not_let_the_interpreter_go_is_shown_in_the_log(

@@ -17,10 +17,8 @@ use pyo3::types::PyCFunction;
 use super::errors::describe;
 use super::interpreter_lock::InterpreterLock;
 use crate::gateway::InterpreterUse;
-use crate::limits::{
-    INTERPRETER_HOLD_LOGGED, INTERPRETER_HOLDS_LOGGED_MAX, INTERPRETER_KEPT_MAX, SWITCH_INTERVAL_SHORT,
-};
-use crate::scheduler::{Look, SwitchPolicy};
+use crate::limits::{INTERPRETER_HOLD_LOGGED, INTERPRETER_HOLDS_LOGGED_MAX, INTERPRETER_KEPT_MAX};
+use crate::scheduler::{Look, SwitchInterval, SwitchPolicy};
 use crate::sys::{process, thread};
 
 static WATCH: OnceLock<Watch> = OnceLock::new();
@@ -45,8 +43,10 @@ struct Watch {
     /// Threads that do not wait for a request.
     active: AtomicUsize,
     vigilance: AtomicU8,
-    /// The switch interval while it is short; else zero.
+    /// What the switch interval was before it was made short; else zero.
     interval_before_us: AtomicU64,
+    /// What it was made.
+    interval_made_us: AtomicU64,
     /// The one that looks.
     looker: OnceLock<Thread>,
 }
@@ -98,6 +98,7 @@ pub(super) fn watch(py: Python<'_>, lock: InterpreterLock) -> PyResult<()> {
         active: AtomicUsize::new(0),
         vigilance: AtomicU8::new(ASLEEP),
         interval_before_us: AtomicU64::new(0),
+        interval_made_us: AtomicU64::new(0),
         looker: OnceLock::new(),
     });
     let started = std::thread::Builder::new().name("interpreter".to_owned()).spawn(|| watch.look_for_ever());
@@ -226,23 +227,33 @@ impl Watch {
         loop {
             let waits_begun = self.waits_begun.load(SeqCst);
             let decision = policy.look(self.look(), Instant::now());
-            match (decision.is_short, self.interval_before_us.load(SeqCst)) {
-                (true, 0) => {
-                    let before_us = self.lock.shorten(SWITCH_INTERVAL_SHORT).unwrap_or(0);
-                    self.interval_before_us.store(before_us, SeqCst);
-                }
-                (false, 1..) => self.restore(),
-                (true, 1..) | (false, 0) => {}
-            }
+            self.apply(decision.interval);
             self.sleep(decision.next_look, waits_begun);
         }
     }
 
-    /// Makes the switch interval what it was, if it is short.
+    fn apply(&self, interval: SwitchInterval) {
+        if interval == SwitchInterval::Usual {
+            return self.restore();
+        }
+        if self.interval_before_us.load(SeqCst) == 0 {
+            let before_us = self.lock.interval_us();
+            self.interval_made_us.store(before_us, SeqCst);
+            self.interval_before_us.store(before_us, SeqCst);
+        }
+        let made_us = self.lock.micros_of(interval, self.interval_before_us.load(SeqCst));
+        if self.lock.change_interval(self.interval_made_us.load(SeqCst), made_us) {
+            self.interval_made_us.store(made_us, SeqCst);
+        }
+    }
+
+    /// Makes the switch interval what it was, if it is short, unless the application has set another meanwhile.
     fn restore(&self) {
         match self.interval_before_us.swap(0, SeqCst) {
-            0 => {}
-            before_us => self.lock.restore(SWITCH_INTERVAL_SHORT, before_us),
+            0 => self.lock.mend_interval(),
+            before_us => {
+                self.lock.change_interval(self.interval_made_us.load(SeqCst), before_us);
+            }
         }
     }
 
@@ -253,6 +264,7 @@ impl Watch {
             is_held: self.lock.is_held(),
             switches: self.lock.switches(),
             waiting: self.waits_begun.load(SeqCst).wrapping_sub(ended),
+            served: ended,
             active: self.active.load(SeqCst),
         }
     }

@@ -7,11 +7,22 @@
 //! makes a system call more often than once per interval is never asked, and the others starve. Once it *is* asked, it
 //! cannot take the lock back before another thread had it, whatever it does.
 //!
-//! Therefore: as long as one thread has kept the interpreter for [`INTERPRETER_KEPT_MAX`] while others may want it, the
-//! switch interval is [`SWITCH_INTERVAL_SHORT`]. The next time a waiter looks, it does not wait long enough to miss the
-//! interval, and the holder is asked. Waiters read the interval each time they begin to wait; when nobody waits, nobody
-//! reads it. A short interval at all times would be simpler, but threads that compute would take turns so often that
-//! switching is all they do.
+//! Therefore: as long as one thread has kept the interpreter for [`INTERPRETER_KEPT_MAX`] while others may want
+//! it, the switch interval is [`SWITCH_INTERVAL_SHORT`]. The next time a waiter looks, it does not wait long
+//! enough to miss the interval, and the holder is asked. Waiters read the interval each time they begin to
+//! wait; when nobody waits, nobody reads it. A short interval at all times would be simpler, but threads that
+//! compute would take turns so often that switching is all they do.
+//!
+//! A sleep cannot be as short as that: with the timer's slack and the wake-up it takes up to a tenth of a
+//! millisecond. A holder that lets go more often than that would still never be asked. So for a moment the
+//! interval is one that has [elapsed](SwitchInterval::Elapsed) before it begins: whoever is woken by a release,
+//! only to find the lock taken again, asks for it without another sleep. It asks again and again until it has
+//! the lock, which keeps a core busy; therefore it is only for a moment, and holders that let go more rarely
+//! are left to the short interval.
+//!
+//! Of a thread that waits for its first use of the interpreter in a request it is known that it waits, and when
+//! it ends. While there is such a thread, nothing else counts as progress: several threads that keep the
+//! interpreter among themselves starve it as well as one does.
 
 #[cfg(test)]
 mod simulation;
@@ -22,8 +33,19 @@ use std::time::{Duration, Instant};
 use crate::limits::SWITCH_INTERVAL_SHORT;
 use crate::limits::{
     INTERPRETER_KEPT_MAX, INTERPRETER_LOOK_MAX, INTERPRETER_LOOK_MIN, INTERPRETER_LOOKS_IDLE_MAX,
-    SWITCH_INTERVAL_SHORT_MAX,
+    SWITCH_INTERVAL_ELAPSED_MAX, SWITCH_INTERVAL_SHORT_MAX,
 };
+
+/// How long a thread waits for the interpreter before it asks the holder for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwitchInterval {
+    /// What Python or the application has set.
+    Usual,
+    /// [`SWITCH_INTERVAL_SHORT`].
+    Short,
+    /// Not at all.
+    Elapsed,
+}
 
 /// What one look at the interpreter's lock shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +56,8 @@ pub struct Look {
     pub switches: u64,
     /// Application threads known to wait for it.
     pub waiting: usize,
+    /// How many of those have got it so far.
+    pub served: usize,
     /// Application threads that have a request.
     pub active: usize,
 }
@@ -41,8 +65,8 @@ pub struct Look {
 /// What to do after a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether the switch interval is to be short.
-    pub is_short: bool,
+    /// What the switch interval is to be.
+    pub interval: SwitchInterval,
     /// When to look again; `None`: not before a thread waits or a second one has a request.
     pub next_look: Option<Duration>,
 }
@@ -51,7 +75,10 @@ pub struct Decision {
 #[derive(Debug)]
 pub struct SwitchPolicy {
     switches: u64,
-    /// When one thread began to keep the interpreter: as far as looks can tell, it has not been anyone else's since.
+    served: usize,
+    /// When the last look was.
+    looked_at: Option<Instant>,
+    /// When the interpreter began to be kept: as far as looks can tell, nobody who waits has got it since.
     kept_since: Option<Instant>,
     /// Since when the interval is short.
     short_since: Option<Instant>,
@@ -60,69 +87,103 @@ pub struct SwitchPolicy {
     idle_looks: u32,
 }
 
+/// What a look shows in comparison with the one before.
+#[derive(Clone, Copy)]
+struct Change {
+    has_switched: bool,
+    /// Whether it went from thread to thread as often as if each had it for [`INTERPRETER_KEPT_MAX`], or nearly.
+    takes_turns: bool,
+    /// Whoever waits has got the interpreter, or could take it.
+    has_moved: bool,
+}
+
 impl SwitchPolicy {
     /// Nothing is known yet.
     pub fn new() -> Self {
-        Self { switches: 0, kept_since: None, short_since: None, pause: INTERPRETER_KEPT_MAX, idle_looks: 0 }
+        Self {
+            switches: 0,
+            served: 0,
+            looked_at: None,
+            kept_since: None,
+            short_since: None,
+            pause: INTERPRETER_KEPT_MAX,
+            idle_looks: 0,
+        }
     }
 
-    /// Since when one thread has kept the interpreter, as of the last look.
+    /// Since when the interpreter has been kept from those who wait, as of the last look.
     pub fn kept_since(&self) -> Option<Instant> {
         self.kept_since
     }
 
     /// Learns from a look.
     pub fn look(&mut self, look: Look, now: Instant) -> Decision {
-        let has_switched = look.switches != self.switches;
-        self.switches = look.switches;
-        if has_switched || !look.is_held {
-            self.kept_since = look.is_held.then_some(now);
+        let change = self.compare(look, now);
+        if change.has_moved {
+            self.kept_since = (look.is_held || look.waiting > 0).then_some(now);
         }
         let kept_since = *self.kept_since.get_or_insert(now);
         match self.short_since {
-            Some(since) => self.look_while_short(look, has_switched, since, now),
-            None if has_switched || !look.is_held => self.rest(look, false, has_switched),
-            None if look.waiting == 0 && look.active <= 1 => self.rest(look, false, false),
+            Some(since) => self.look_while_short(look, change, since, now),
+            None if change.has_moved => self.rest(look, false, change),
+            None if look.waiting == 0 && look.active <= 1 => self.rest(look, false, change),
             None if now < kept_since + INTERPRETER_KEPT_MAX => {
-                decide(false, kept_since + INTERPRETER_KEPT_MAX - now)
+                decide(SwitchInterval::Usual, kept_since + INTERPRETER_KEPT_MAX - now)
             }
             None => self.shorten(now),
         }
     }
 
-    fn look_while_short(&mut self, look: Look, has_switched: bool, since: Instant, now: Instant) -> Decision {
+    fn compare(&mut self, look: Look, now: Instant) -> Change {
+        let switched = u32::try_from(look.switches.wrapping_sub(self.switches)).unwrap_or(u32::MAX);
+        let has_switched = switched > 0;
+        let since =
+            self.looked_at.replace(now).map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
+        let takes_turns = has_switched && since <= (INTERPRETER_KEPT_MAX * 2).saturating_mul(switched);
+        let has_served = look.served != self.served;
+        (self.switches, self.served) = (look.switches, look.served);
+        // That the lock is free just now does not help one that is not awake just now.
+        let has_moved = has_served || look.waiting == 0 && (has_switched || !look.is_held);
+        Change { has_switched, takes_turns, has_moved }
+    }
+
+    fn look_while_short(&mut self, look: Look, change: Change, since: Instant, now: Instant) -> Decision {
         let lasts = now.saturating_duration_since(since);
-        if !has_switched && look.is_held && lasts < SWITCH_INTERVAL_SHORT_MAX {
+        if !change.has_moved && lasts < SWITCH_INTERVAL_SHORT_MAX {
+            let is_first = lasts < SWITCH_INTERVAL_ELAPSED_MAX;
+            let is_last = lasts + SWITCH_INTERVAL_ELAPSED_MAX >= SWITCH_INTERVAL_SHORT_MAX;
+            let interval = if is_first || is_last { SwitchInterval::Elapsed } else { SwitchInterval::Short };
             // The sooner after a switch it ends, the fewer switches follow that nobody needs.
-            return decide(true, lasts.max(INTERPRETER_LOOK_MIN));
+            return decide(interval, lasts.clamp(INTERPRETER_LOOK_MIN, SWITCH_INTERVAL_ELAPSED_MAX));
         }
         self.short_since = None;
-        if has_switched || !look.is_held {
-            return self.rest(look, has_switched, has_switched);
+        if change.has_moved {
+            return self.rest(look, change.has_switched, change);
         }
         // Nobody waits, or the holder is in code that does not let go; either way there is no hurry.
         self.back_off();
-        decide(false, self.pause)
+        decide(SwitchInterval::Usual, self.pause)
     }
 
     fn shorten(&mut self, now: Instant) -> Decision {
         self.short_since = Some(now);
-        decide(true, INTERPRETER_LOOK_MIN)
+        decide(SwitchInterval::Elapsed, INTERPRETER_LOOK_MIN)
     }
 
     /// There is nothing to do now. Threads that take turns by themselves are no reason to look often.
-    fn rest(&mut self, look: Look, was_short: bool, has_switched: bool) -> Decision {
-        self.idle_looks = if has_switched { 0 } else { self.idle_looks.saturating_add(1) };
-        if look.waiting > 0 || was_short {
+    fn rest(&mut self, look: Look, was_short: bool, change: Change) -> Decision {
+        self.idle_looks = if change.has_switched { 0 } else { self.idle_looks.saturating_add(1) };
+        let changes_by_chance = change.has_switched && !change.takes_turns && look.active > 1;
+        if look.waiting > 0 || was_short || changes_by_chance {
             self.pause = INTERPRETER_KEPT_MAX;
         } else {
             self.back_off();
         }
         if look.waiting == 0 && look.active <= 1 && self.idle_looks > INTERPRETER_LOOKS_IDLE_MAX {
             self.kept_since = None;
-            return Decision { is_short: false, next_look: None };
+            return Decision { interval: SwitchInterval::Usual, next_look: None };
         }
-        decide(false, self.pause)
+        decide(SwitchInterval::Usual, self.pause)
     }
 
     fn back_off(&mut self) {
@@ -136,8 +197,8 @@ impl Default for SwitchPolicy {
     }
 }
 
-fn decide(is_short: bool, next_look: Duration) -> Decision {
-    Decision { is_short, next_look: Some(next_look) }
+fn decide(interval: SwitchInterval, next_look: Duration) -> Decision {
+    Decision { interval, next_look: Some(next_look) }
 }
 
 #[cfg(test)]
@@ -147,7 +208,11 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn held(switches: u64, waiting: usize, active: usize) -> Look {
-        Look { is_held: true, switches, waiting, active }
+        Look { is_held: true, switches, waiting, served: 0, active }
+    }
+
+    fn is_short(decision: Decision) -> bool {
+        decision.interval != SwitchInterval::Usual
     }
 
     /// A policy that has seen one thread keep the interpreter since `now`.
@@ -161,10 +226,14 @@ mod tests {
     fn a_thread_that_keeps_the_interpreter_while_another_waits_is_asked_for_it() {
         let now = Instant::now();
         let mut policy = kept(now);
-        assert!(!policy.look(held(1, 1, 2), now + MS / 2).is_short, "it has its millisecond");
-        assert!(policy.look(held(1, 1, 2), now + MS).is_short);
-        let after = policy.look(held(2, 0, 2), now + MS * 2);
-        assert_eq!(after, Decision { is_short: false, next_look: Some(INTERPRETER_KEPT_MAX) });
+        assert!(!is_short(policy.look(held(1, 1, 2), now + MS / 2)), "it has its millisecond");
+        assert!(is_short(policy.look(held(1, 1, 2), now + MS)));
+        let served = Look { served: 1, ..held(2, 0, 2) };
+        let after = policy.look(served, now + MS * 2);
+        assert_eq!(
+            after,
+            Decision { interval: SwitchInterval::Usual, next_look: Some(INTERPRETER_KEPT_MAX) }
+        );
     }
 
     #[test]
@@ -173,8 +242,21 @@ mod tests {
         let mut policy = kept(now);
         for turn in 2..100 {
             let at = now + MS * turn;
-            assert!(!policy.look(held(u64::from(turn), 3, 4), at).is_short);
+            let served = usize::try_from(turn).unwrap();
+            assert!(!is_short(policy.look(Look { served, ..held(u64::from(turn), 3, 4) }, at)));
+            assert!(!is_short(policy.look(Look { served, ..held(u64::from(turn) + 100, 0, 4) }, at)));
         }
+    }
+
+    #[test]
+    fn threads_that_take_turns_with_each_other_only_are_asked_for_the_one_that_waits() {
+        let now = Instant::now();
+        let mut policy = kept(now);
+        let asked = (2..100_u32).filter(|turn| {
+            let decision = policy.look(held(u64::from(*turn), 1, 4), now + MS * *turn);
+            is_short(decision)
+        });
+        assert!(asked.count() > 10);
     }
 
     #[test]
@@ -182,8 +264,8 @@ mod tests {
         let now = Instant::now();
         let mut policy = kept(now);
         for turn in 1..100 {
-            let look = Look { is_held: false, switches: 1, waiting: 0, active: 16 };
-            assert!(!policy.look(look, now + MS * turn).is_short);
+            let look = Look { is_held: false, ..held(1, 0, 16) };
+            assert!(!is_short(policy.look(look, now + MS * turn)));
         }
     }
 
@@ -191,14 +273,23 @@ mod tests {
     fn a_short_interval_that_changes_nothing_ends_and_comes_back_ever_more_rarely() {
         let mut now = Instant::now();
         let mut policy = kept(now);
-        let (mut short, mut long) = (Duration::ZERO, Duration::ZERO);
+        let (mut usual, mut short, mut elapsed) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
         for _ in 0..1000 {
             let decision = policy.look(held(1, 1, 2), now);
             let pause = decision.next_look.unwrap();
-            *(if decision.is_short { &mut short } else { &mut long }) += pause;
+            *match decision.interval {
+                SwitchInterval::Usual => &mut usual,
+                SwitchInterval::Short => &mut short,
+                SwitchInterval::Elapsed => &mut elapsed,
+            } += pause;
             now += pause;
         }
-        assert!(short < long / 4, "{short:?} of {:?}", short + long);
+        assert!(short + elapsed < usual / 4, "{short:?} and {elapsed:?} of {:?}", usual + short + elapsed);
+        assert!(
+            elapsed < usual / 10,
+            "waiters do not sleep for {elapsed:?} of {:?}",
+            usual + short + elapsed
+        );
     }
 
     #[test]

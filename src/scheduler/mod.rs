@@ -2,4 +2,4 @@
 
 mod interpreter;
 
-pub use interpreter::{Decision, Look, SwitchPolicy};
+pub use interpreter::{Decision, Look, SwitchInterval, SwitchPolicy};

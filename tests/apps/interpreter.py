@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import time
 from pathlib import Path
@@ -68,6 +69,19 @@ def short(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[b
         Path("/nowhere").exists()
     start_response("200 OK", list(PLAIN_TEXT))
     return [b"short"]
+
+
+@app.legal
+def absurd(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Sets a switch interval that nobody can mean, and answers when it is none any more."""
+    # What the interval reads as while a thread that waits for the interpreter is not to sleep.
+    sys.setswitchinterval(2**64 / 1e6 - 2)
+    log("absurd")
+    deadline = time.monotonic() + WAIT_TIMEOUT_S
+    while sys.getswitchinterval() > 1 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    start_response("200 OK", list(PLAIN_TEXT))
+    return [f"{sys.getswitchinterval()}".encode()]
 
 
 @app.legal

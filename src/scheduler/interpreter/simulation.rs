@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Look, SwitchPolicy};
+use super::{Look, SwitchInterval, SwitchPolicy};
 use crate::limits::{SWITCH_INTERVAL, SWITCH_INTERVAL_SHORT};
 
 const STEP_US: u64 = 5;
@@ -61,6 +61,8 @@ struct Thread {
     program: Program,
     doing: Doing,
     wanted_at: u64,
+    /// Whether it is known to wait: for its first use of the interpreter in a request.
+    is_known: bool,
     rounds: u64,
     waits_us: Vec<u64>,
 }
@@ -77,7 +79,9 @@ struct Lock {
 
 struct Simulation {
     now: u64,
-    interval_us: u64,
+    interval: SwitchInterval,
+    /// How often a thread that was known to wait has got the lock.
+    served: usize,
     lock: Lock,
     threads: Vec<Thread>,
     random: u64,
@@ -89,13 +93,14 @@ impl Simulation {
             program: *program,
             doing: Doing::Outside { until: program.begins_us },
             wanted_at: 0,
+            is_known: false,
             rounds: 0,
             waits_us: Vec::new(),
         });
-        let interval_us = micros(SWITCH_INTERVAL);
         Self {
             now: 0,
-            interval_us,
+            interval: SwitchInterval::Usual,
+            served: 0,
             lock: Lock::default(),
             threads: threads.collect(),
             random: 0x9E37_79B9_7F4A_7C15,
@@ -113,8 +118,7 @@ impl Simulation {
                 && at <= self.now
             {
                 let decision = policy.look(self.look(), start + Duration::from_micros(self.now));
-                let interval = if decision.is_short { SWITCH_INTERVAL_SHORT } else { SWITCH_INTERVAL };
-                self.interval_us = micros(interval);
+                self.interval = decision.interval;
                 look_at = decision.next_look.map(|pause| self.now + micros(pause) + WAKE_US);
             }
             self.now += STEP_US;
@@ -122,7 +126,7 @@ impl Simulation {
         self
     }
 
-    /// As the server sees it: of threads that wait within a request nothing is known.
+    /// As the server sees it: of threads that wait in the middle of a request nothing is known.
     fn look(&self) -> Look {
         let active = self.threads.iter().filter(|thread| {
             let is_idle = matches!(thread.doing, Doing::Outside { .. }) && thread.is_between_requests();
@@ -131,7 +135,8 @@ impl Simulation {
         Look {
             is_held: self.lock.holder.is_some(),
             switches: self.lock.switches,
-            waiting: 0,
+            waiting: self.threads.iter().filter(|thread| thread.is_known && thread.is_waiting()).count(),
+            served: self.served,
             active: active.count(),
         }
     }
@@ -139,13 +144,16 @@ impl Simulation {
     fn step(&mut self, index: usize) {
         match self.threads[index].doing {
             Doing::Outside { until } if until <= self.now => {
-                self.threads[index].wanted_at = self.now;
+                let thread = &mut self.threads[index];
+                thread.wanted_at = self.now;
+                thread.is_known = thread.is_between_requests();
                 self.want(index);
             }
             Doing::Running { until } if until <= self.now => self.release(index),
             Doing::Waiting { until, switches } if until <= self.now => {
                 self.lock.queue.retain(|waiting| *waiting != index);
-                let until = self.wakes_at();
+                let has_slept = self.interval_of_wait_us().is_some();
+                let until = if has_slept { self.wakes_at() } else { self.now };
                 self.threads[index].doing = Doing::Waking { until, timed_out: true, switches };
             }
             Doing::Waking { until, timed_out, switches } if until <= self.now => {
@@ -167,10 +175,20 @@ impl Simulation {
         self.now + if is_at_once { 0 } else { STEP_US + (self.random >> 32) % WAKE_US_MAX }
     }
 
+    /// How long a timed wait takes; `None`: it does not sleep.
+    fn interval_of_wait_us(&self) -> Option<u64> {
+        let interval = match self.interval {
+            SwitchInterval::Usual => SWITCH_INTERVAL,
+            SwitchInterval::Short => SWITCH_INTERVAL_SHORT,
+            SwitchInterval::Elapsed => return None,
+        };
+        Some(micros(interval) + TIMER_SLACK_US)
+    }
+
     fn want(&mut self, index: usize) {
         if self.lock.holder.is_some() {
             self.lock.queue.push(index);
-            let until = self.now + self.interval_us + TIMER_SLACK_US;
+            let until = self.now + self.interval_of_wait_us().unwrap_or(0);
             self.threads[index].doing = Doing::Waiting { until, switches: self.lock.switches };
             return;
         }
@@ -179,6 +197,7 @@ impl Simulation {
         self.lock.last_holder = Some(index);
         self.lock.drop_request = false;
         let thread = &mut self.threads[index];
+        self.served += usize::from(thread.is_known && self.now > thread.wanted_at);
         thread.waits_us.push(self.now - thread.wanted_at);
         thread.doing = Doing::Running { until: self.now + thread.program.hold_us };
     }
@@ -210,10 +229,13 @@ impl Thread {
         self.program.idle_us > 0 && self.rounds.is_multiple_of(self.program.rounds)
     }
 
+    fn is_waiting(&self) -> bool {
+        matches!(self.doing, Doing::Waiting { .. } | Doing::Waking { .. })
+    }
+
     /// One that has not ended counts as well.
     fn longest_wait(&self) -> Duration {
-        let is_waiting = matches!(self.doing, Doing::Waiting { .. } | Doing::Waking { .. });
-        let last_us = if is_waiting { RUN_US - self.wanted_at } else { 0 };
+        let last_us = if self.is_waiting() { RUN_US - self.wanted_at } else { 0 };
         Duration::from_micros(self.waits_us.iter().copied().chain([last_us]).max().unwrap_or(0))
     }
 }
@@ -234,6 +256,8 @@ fn short() -> Program {
 
 const HOLDS_US: [u64; 7] = [50, 100, 300, 600, 900, 2_000, 5_000];
 const WAIT_MAX: Duration = Duration::from_millis(20);
+/// So many turns of others come before one that waits among four: who is woken first is chance.
+const TURNS_BEFORE_MAX: u32 = 30;
 
 #[test]
 fn a_request_does_not_starve_beside_one_that_computes_and_makes_system_calls() {
@@ -257,6 +281,9 @@ fn neither_do_many_such_requests_starve_each_other_nor_a_short_one() {
         let sum: u64 = rounds.iter().sum();
         assert!(sum * 100 >= alone * 85, "{hold_us} us: {rounds:?} of {alone} rounds");
         assert!(rounds.iter().all(|one| one * 10 >= sum), "{hold_us} us: {rounds:?}");
+        let longest = all.threads[4].longest_wait();
+        let longest_max = WAIT_MAX * 2 + Duration::from_micros(hold_us) * TURNS_BEFORE_MAX;
+        assert!(longest <= longest_max, "{hold_us} us: waited for {longest:?}");
     }
 }
 
