@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import urllib.parse
@@ -23,14 +24,28 @@ from wire import CLOSE, HOST, message
 
 APP = "apps.children:app"
 MODES = {"threads": ["-t4"], "one thread": ["-t1"], "eventlet": ["-t0"], "gevent": ["--green=gevent"]}
-EXECUTED = {"subprocess", "subprocess-keeping", "multiprocessing-spawn", "multiprocessing-forkserver"}
+EXECUTED = {
+    "subprocess",
+    "subprocess-keeping",
+    "subprocess-passing",
+    "subprocess-preexec",
+    "multiprocessing-spawn",
+    "multiprocessing-forkserver",
+    "os.posix_spawn",
+    "posix_spawn(3)",
+    "os.execv",
+    "os.system",
+}
+#: Soft limits that the server raises for itself.
+OPEN_FILES, LOCKED_MEMORY = 1000, 65536
+LIMITS = ["prlimit", f"--nofile={OPEN_FILES}:", f"--memlock={LOCKED_MEMORY}:"]
 HOLDERS = ["os.fork", "fork(2)", "subprocess-keeping"]
 TIMEOUT_S = 60.0
 
 
 @pytest.fixture(scope="module", params=MODES)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    server = Server(APP, "-s1", *MODES[request.param], "-l/dev/null", "--keepalive-timeout=1")
+    server = Server(APP, "-s1", *MODES[request.param], "-l/dev/null", "--keepalive-timeout=1", wrapper=LIMITS)
     try:
         yield server
         server.signal(signal.SIGTERM)
@@ -55,13 +70,14 @@ def ask(server: Server, action: str, **query: str) -> Any:
 @contextlib.contextmanager
 def child(server: Server, way: str, path: Path) -> Iterator[dict[str, Any]]:
     """What a child that lives until the end of the block says that it has inherited."""
-    pid = ask(server, "start", way=way, path=str(path))
+    ask(server, "start", way=way, path=str(path))
+    assert eventually(path.exists)
+    found = json.loads(path.read_text())
     try:
-        eventually(path.exists)
-        yield json.loads(path.read_text())
+        yield found
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(found["pid"], signal.SIGKILL)
 
 
 def until_end(connection: socket.socket) -> bytes:
@@ -95,6 +111,7 @@ def test_a_child_holds_no_socket_handler_or_mask_of_the_server(
             if way in EXECUTED:
                 assert not [kind for kind in kinds if "eventpoll" in kind or "eventfd" in kind]
             assert not [name for name in found["environment"] if "SPAWN" in name]
+            assert (found["open_files"][0], found["locked_memory"][0]) == (OPEN_FILES, LOCKED_MEMORY)
 
 
 @pytest.mark.parametrize("way", HOLDERS)
@@ -148,9 +165,57 @@ def test_a_child_that_returns_from_the_application_answers_no_request(server: Se
     server.wait_for_log("RuntimeError: in the child")
 
 
+def test_the_application_has_the_limits_that_the_server_was_started_with(server: Server) -> None:
+    found = ask(server, "inherited")
+    assert found["open_files"] == [OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1]]
+    assert found["locked_memory"] == [LOCKED_MEMORY, resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]]
+
+
+def test_a_child_ends_though_the_application_has_closed_its_streams(server_factory: ServerFactory) -> None:
+    server = server_factory(APP, "-s1", "-l/dev/null")
+    ask(server, "close", streams="1")
+    assert ask(server, "return", **{"raise": "1"}) == 1
+    assert ask(server, "return", status="7") == 7
+
+
+def test_no_connection_gets_the_number_of_a_standard_stream(server_factory: ServerFactory) -> None:
+    server = server_factory(APP, "-s1", "-t2", "-l/dev/null")
+    ask(server, "close")
+    with contextlib.ExitStack() as connections:
+        for _ in range(4):
+            connection = connections.enter_context(server.connect(TIMEOUT_S))
+            connection.sendall(message("GET / HTTP/1.1", HOST))
+            read_response(connection.makefile("rb"))
+        found = ask(server, "inherited")
+    streams = [found["descriptors"].get(str(stream), "closed") for stream in range(3)]
+    assert not [stream for stream in streams if "socket" in stream], streams
+
+
+@pytest.mark.skipif(
+    resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 4096, reason="no process may open so many files"
+)
+@pytest.mark.parametrize("soft", [256, 1024, 4096])
+def test_low_descriptors_are_left_to_the_application(server_factory: ServerFactory, soft: int) -> None:
+    """And all of those below its limit that it might want to open."""
+    server = server_factory(APP, "-s1", "-t2", "-l/dev/null", wrapper=["prlimit", f"--nofile={soft}:"])
+    with contextlib.ExitStack() as connections:
+        for _ in range(1100):
+            connection = connections.enter_context(server.connect(TIMEOUT_S))
+        connection.sendall(message("GET / HTTP/1.1", HOST))
+        read_response(connection.makefile("rb"))
+        assert ask(server, "select") < 1024
+        found = ask(server, "inherited")
+        assert found["open_files"][0] == soft
+        sockets = [int(number) for number, link in found["descriptors"].items() if "socket" in link]
+        assert len(sockets) > 1100
+        assert len([number for number in sockets if number < soft]) <= min(soft / 2, 512)
+
+
 def test_a_child_keeps_no_port_when_the_server_is_gone(server_factory: ServerFactory, tmp_path: Path) -> None:
     server = server_factory(APP, "-s1", "-l/dev/null")
     with child(server, "grandchild", tmp_path / "child"), socket.socket() as successor:
         server.stop()
+        # Connections that have ended keep nobody from it, a socket that listens does.
+        successor.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         successor.bind(server.address)
         successor.listen()

@@ -360,13 +360,13 @@ def test_workers_inherit_listeners_and_no_other_descriptor(server_factory: Serve
     assert len(shared) == 2, (links, listeners)
 
 
-def test_the_limit_on_open_files_is_raised(server_factory: ServerFactory) -> None:
+def test_connections_may_be_more_than_the_application_may_open_files(server_factory: ServerFactory) -> None:
     wrapper = ["prlimit", "--nofile=300:3000"]
     server = server_factory("apps.hello:app", "-s1", wrapper=wrapper)
     for process in server.processes():
         limits = Path(f"/proc/{process}/limits").read_text()
         (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
-        assert line.split()[3:5] == ["3000", "3000"]
+        assert line.split()[3:5] == ["300", "3000"]
     with contextlib.ExitStack() as connections:
         for _ in range(400):
             connections.enter_context(server.connect())

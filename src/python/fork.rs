@@ -5,6 +5,10 @@ use std::sync::OnceLock;
 use pyo3::prelude::*;
 
 use super::errors::describe;
+use crate::sys::process;
+
+/// The exit status of a forked process that Python cannot end.
+const EXIT_FAILED: i32 = 1;
 
 /// How a process knows that it was forked by the application.
 static IS_CHILD: OnceLock<fn() -> bool> = OnceLock::new();
@@ -23,7 +27,8 @@ pub(super) fn leave_if_child<T>(py: Python<'_>, outcome: &PyResult<T>) -> bool {
     }
     let error = outcome.as_ref().err().map(|error| error.value(py));
     if let Err(error) = py.import("spawning.fork").and_then(|fork| fork.call_method1("leave", (error,))) {
-        tracing::error!(traceback = describe(py, &error), "cannot end a process that the application forked");
+        tracing::error!(traceback = describe(py, &error), "a process that the application forked ends badly");
+        process::end_at_once(EXIT_FAILED);
     }
     true
 }

@@ -6,13 +6,15 @@
 //! sizes.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyType};
+
+use crate::sys::open_files;
 
 /// Methods by which a file is read. One that is replaced on an instance may give other bytes than the descriptor.
 const READING_METHODS: [&str; 7] = ["read", "readinto", "readall", "seek", "tell", "fileno", "readable"];
@@ -130,7 +132,7 @@ impl Opened {
             return Ok(None);
         }
         // SAFETY: the file-like object holds the descriptor open while we duplicate it.
-        let file = File::from(unsafe { BorrowedFd::borrow_raw(number) }.as_fd().try_clone_to_owned()?);
+        let file = File::from(open_files::duplicate(unsafe { BorrowedFd::borrow_raw(number) })?);
         Ok(Some(Self { file, offset }))
     }
 

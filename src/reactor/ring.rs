@@ -18,6 +18,8 @@ use glommio::timer::Timer;
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 
 use crate::limits::{EXECUTOR_ATTEMPTS_MAX, EXECUTOR_RETRY_PAUSE};
+use crate::sys::open_files;
+use crate::sys::resource_limit::LOCKED_MEMORY;
 
 /// Entries of each of glommio's rings. More brought nothing.
 const RING_DEPTH: usize = 128;
@@ -38,6 +40,7 @@ impl RingExecutor {
     /// # Errors
     /// When the kernel refuses rings or the core, with glommio's words for it.
     pub(super) fn new(core: Option<usize>) -> io::Result<Self> {
+        let _raised = LOCKED_MEMORY.raise()?;
         let mut attempt = 1;
         loop {
             let made = LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
@@ -77,7 +80,7 @@ pub(super) fn spawn(task: impl Future<Output = ()> + 'static) {
 /// poll in the ring first, and the receive that follows fails at once because an epoll set is no socket. Dropping
 /// the future cancels the poll; nothing can be lost, since a poll consumes nothing.
 pub(super) async fn park(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<()> {
-    let duplicate = fd.try_clone_to_owned()?;
+    let duplicate = open_files::duplicate(fd)?;
     // SAFETY: the duplicate is ours alone, and the stream closes it.
     let mut stream = unsafe { TcpStream::from_raw_fd(duplicate.into_raw_fd()) };
     let readable = async {
@@ -126,7 +129,7 @@ impl RingFile {
 
     /// The file, no longer the ring's.
     pub(super) async fn into_file(self) -> io::Result<File> {
-        let file = self.as_fd().try_clone_to_owned();
+        let file = open_files::duplicate(self.as_fd());
         self.0.close().await?;
         Ok(File::from(file?))
     }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Reactor, Registration};
 use crate::sys::epoll::Interest;
 use crate::sys::fork::PrivateFd;
-use crate::sys::socket;
+use crate::sys::{open_files, socket};
 
 /// A listening socket that every worker shares: it is the supervisor's, non-blocking for ever.
 #[derive(Debug)]
@@ -317,7 +317,7 @@ impl Sender {
     /// # Errors
     /// The kernel's, when there are no more.
     pub fn duplicate(&self) -> io::Result<OwnedFd> {
-        self.0.fd.as_fd().try_clone_to_owned()
+        open_files::duplicate(self.0.fd.as_fd())
     }
 
     /// As [`Sender::send`], for our last words: see [`Stream::try_write_last`].

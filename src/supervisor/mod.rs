@@ -37,6 +37,7 @@ use crate::limits::PROCESSES_SPARE;
 use crate::log;
 use crate::scoreboard::{Dimensions, Scoreboard, Stage, SupervisorScore};
 use crate::sys::process::{self, Ending};
+use crate::sys::resource_limit::OPEN_FILES;
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::{affinity, clock, file, standard_streams, wait};
 use changes::Changes;
@@ -157,14 +158,14 @@ impl<'a> Supervisor<'a> {
     ) -> Result<Self, Unbound> {
         let identities = Identities::look_up(&config, predecessor.is_some())?;
         preflight::choose_reactor(&mut config)?.inspect(|reason| launch.say(reason));
-        let (signals, cores, open_files_max) =
+        let (signals, cores) =
             preflight::prepare_process().map_err(|error| refused("prepare this process", &error))?;
         let pid_file = config.service.pid_file.as_deref().filter(|_| predecessor.is_none());
         let pid_file = pid_file.map(PidFile::write).transpose()?;
         let owner = identities.server.as_ref();
         let outputs = Outputs::open(&config.service, owner)?;
         launch.say(&announcements::greeting(python_version));
-        announcements::few_files(&config, open_files_max).inspect(|warning| launch.say(warning));
+        announcements::few_files(&config, OPEN_FILES.hard()).inspect(|warning| launch.say(warning));
         let listeners =
             Listeners::open(&config, identities.sockets.as_ref(), inherited, |wait| pause(&signals, wait))?;
         let addresses = listeners.addresses();

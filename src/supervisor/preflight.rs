@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use super::start_failure::{EXIT_OPERATING_SYSTEM, EXIT_USAGE, StartFailure};
 use crate::config::{Config, Reactor};
 use crate::limits::MEMLOCK_BYTES_MIN;
+use crate::sys::resource_limit::LOCKED_MEMORY;
 use crate::sys::signals::{Signal, Signals};
-use crate::sys::{affinity, event_loop, memlock, open_files, process, wait};
+use crate::sys::{affinity, event_loop, process, wait};
 
 /// Settles for epoll where `io_uring` may be done without and cannot be had; then returns why.
 ///
@@ -35,9 +36,10 @@ pub(super) fn choose_reactor(config: &mut Config) -> Result<Option<String>, Star
     Ok(Some(format!("{message}; {cost}")))
 }
 
-/// Raises the limit on locked memory and tries `io_uring`.
+/// Raises the limit on locked memory for a moment and tries `io_uring`.
 fn check_io_uring() -> Result<(), StartFailure> {
-    let memlock_bytes = memlock::raise().unwrap_or(0);
+    let raised = LOCKED_MEMORY.raise();
+    let memlock_bytes = raised.as_ref().map_or(0, |_| LOCKED_MEMORY.hard());
     if memlock_bytes < MEMLOCK_BYTES_MIN {
         return Err(memlock_too_small(memlock_bytes));
     }
@@ -53,12 +55,11 @@ fn not_built_in() -> StartFailure {
 }
 
 /// Makes this process fit to be a parent: which signals it reads, what children may inherit, which cores they share.
-pub(super) fn prepare_process() -> io::Result<(Signals, Cores, u64)> {
+pub(super) fn prepare_process() -> io::Result<(Signals, Cores)> {
     process::fill_standard_streams()?;
     process::close_all_on_exec()?;
-    let open_files_max = open_files::raise()?;
     let cores = Cores::look()?;
-    Ok((Signals::take()?, cores, open_files_max))
+    Ok((Signals::take()?, cores))
 }
 
 /// The cores that the workers share out among themselves. They may change at any time: by `taskset`, by a cpuset that

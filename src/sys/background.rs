@@ -5,6 +5,8 @@ use std::io;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork, setsid};
 
+use super::process::end_at_once;
+
 /// Which of two processes this is, after [`fork_daemon`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -28,21 +30,16 @@ pub fn fork_daemon() -> io::Result<Side> {
             _ => Err(io::Error::other("the process between this one and the daemon failed")),
         },
         ForkResult::Child => {
+            // The process between the two runs nothing of what the starter means to run at its own end.
             if setsid().is_err() {
-                exit_at_once(1);
+                end_at_once(1);
             }
             // SAFETY: as above.
             match unsafe { fork() } {
                 Ok(ForkResult::Child) => Ok(Side::Daemon),
-                Ok(ForkResult::Parent { .. }) => exit_at_once(0),
-                Err(_) => exit_at_once(1),
+                Ok(ForkResult::Parent { .. }) => end_at_once(0),
+                Err(_) => end_at_once(1),
             }
         }
     }
-}
-
-/// Ends the process between the two without running what the starter means to run at its own end.
-fn exit_at_once(status: i32) -> ! {
-    // SAFETY: ends the process, and touches no memory.
-    unsafe { libc::_exit(status) }
 }

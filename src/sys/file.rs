@@ -12,6 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{AccessFlags, access};
 
 use super::account::Identity;
+use super::open_files;
 
 /// Makes a file without a name in `directory`: its space is free again when it is closed, whatever happens.
 ///
@@ -19,7 +20,7 @@ use super::account::Identity;
 /// The kernel's (open(2)), for example when the directory cannot be written or its file system is full.
 pub fn anonymous(directory: &Path) -> io::Result<File> {
     // With `O_TMPFILE`; where the file system has none, as overlayfs before Linux 6.3, it is made and unlinked.
-    tempfile::tempfile_in(directory)
+    tempfile::tempfile_in(directory).map(open_files::make_way_for_file)
 }
 
 /// What lets a log be opened anew after it was moved away.

@@ -13,6 +13,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use super::resource_limit;
+
 const WORD_BITS: usize = u64::BITS as usize;
 /// Descriptors above this number are not given up in children.
 const DESCRIPTORS_MAX: usize = 1 << 20;
@@ -30,7 +32,8 @@ static HANDLERS: [AtomicUsize; SIGNALS_MAX] = [const { AtomicUsize::new(0) }; SI
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
 /// A descriptor that processes forked by the application do not keep. There, its number leads to an event counter that
-/// nobody raises: it can be polled, is never readable, and whatever is sent to it is refused.
+/// nobody raises: it can be polled, is never readable, and whatever is sent to it is refused. Above the application's
+/// limit on open files, it leads nowhere.
 #[derive(Debug)]
 pub struct PrivateFd(OwnedFd);
 
@@ -143,6 +146,7 @@ extern "C" fn give_up() {
     IS_CHILD.store(true, Ordering::Relaxed);
     give_up_descriptors();
     give_up_handlers();
+    resource_limit::restore_in_child();
     release_signals();
 }
 

@@ -6,12 +6,19 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::sys::socket::{self, MsgFlags, Shutdown, SockaddrLike, SockaddrStorage, sockopt};
 
+use super::open_files;
+
 /// Takes the next connection from a listener's queue, closed on exec and non-blocking, with the peer's address
-/// (`None` for a unix socket).
+/// (`None` for a unix socket). It takes none of the numbers that the application may need.
 ///
 /// # Errors
 /// `WouldBlock` when nobody waits; otherwise the kernel's (accept4(2)).
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+    let (connection, peer) = open_files::beyond_limit(|| accept_with_any_number(listener))?;
+    Ok((open_files::make_way(connection), peer))
+}
+
+fn accept_with_any_number(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     // SAFETY: an all-zero sockaddr_storage is a valid value of the type.
     let mut address: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     let mut length = SOCKADDR_STORAGE_BYTES;

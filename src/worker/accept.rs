@@ -98,7 +98,7 @@ async fn wait_out(desk: &Desk, error: &io::Error) {
     tracing::error!(
         %error,
         connections = desk.connections(),
-        "cannot accept a connection; likely cause: too many open files (see `ulimit -n`, LimitNOFILE=)"
+        "cannot accept a connection; likely cause: too many open files (see `ulimit -Hn`, LimitNOFILE=)"
     );
     desk.reactor.sleep_until(std::time::Instant::now() + ACCEPT_EXHAUSTED_PAUSE).await;
 }

@@ -24,8 +24,9 @@ use crate::reactor::{Executor, Wake, WakeHandle};
 use crate::scoreboard::{Scoreboard, ThreadScore};
 use crate::sys::eventfd::EventFd;
 use crate::sys::fork::{self, PrivateFd};
+use crate::sys::resource_limit::OPEN_FILES;
 use crate::sys::thread::{ThreadClock, ThreadState};
-use crate::sys::{affinity, clock, open_files, process};
+use crate::sys::{affinity, clock, process};
 
 /// The exit status of a worker that its supervisor gave no place to (`EX_SOFTWARE` of sysexits.h).
 const EXIT_NO_SEAT: i32 = 70;
@@ -186,7 +187,7 @@ impl Crew {
             logs,
         };
         let listeners: Vec<Arc<PrivateFd>> = listeners.into_iter().map(Arc::new).collect();
-        let places = Arc::new(Places::new(config.connections_max, open_files::limit()));
+        let places = Arc::new(Places::new(config.connections_max, OPEN_FILES.hard()));
         let storage = Arc::new(Storage::new(&config.spill));
         let (started, starts) = channel();
         for (index, (wake, outbox)) in wakes.into_iter().zip(outboxes).enumerate() {

@@ -45,7 +45,7 @@ impl Places {
             tracing::warn!(
                 connections = self.max,
                 "this process holds as many connections as it may; more wait to be accepted (--connections-max, and \
-                 seven eighths of `ulimit -n`)"
+                 seven eighths of `ulimit -Hn`)"
             );
         }
     }

@@ -9,7 +9,10 @@ import json
 import multiprocessing
 import os
 import resource
+import select
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -38,7 +41,9 @@ def inherited() -> dict[str, object]:
         "blocked": int(status["SigBlk"], 16),
         "ignored": int(status["SigIgn"], 16),
         "caught": int(status["SigCgt"], 16),
+        "pid": os.getpid(),
         "open_files": resource.getrlimit(resource.RLIMIT_NOFILE),
+        "locked_memory": resource.getrlimit(resource.RLIMIT_MEMLOCK),
         "cores": sorted(os.sched_getaffinity(0)),
         "environment": sorted(os.environ),
         "nice": os.nice(0),
@@ -117,8 +122,40 @@ def _grandchild(path: str) -> int:
     return pid
 
 
-def _popen(path: str, **how: bool) -> int:
-    return int(subprocess.Popen([sys.executable, __file__, path], **how).pid)  # type: ignore[call-overload]
+def _command(path: str) -> list[str]:
+    return [sys.executable, __file__, path]
+
+
+def _popen(path: str, **how: object) -> int:
+    return int(subprocess.Popen(_command(path), **how).pid)  # type: ignore[call-overload]
+
+
+def _passing_descriptors(path: str) -> int:
+    reader, writer = os.pipe()
+    pid = _popen(path, pass_fds=[writer])
+    os.close(reader)
+    os.close(writer)
+    return pid
+
+
+def _executed(path: str) -> int:
+    pid = os.fork()
+    if pid == 0:
+        os.execv(sys.executable, _command(path))
+    return pid
+
+
+def _spawned_in_c(path: str) -> int:
+    libc, pid, command = ctypes.CDLL(None), ctypes.c_int(), _command(path)
+    words = (ctypes.c_char_p * (len(command) + 1))(*map(os.fsencode, command))
+    environment = (ctypes.c_char_p * (len(os.environb) + 1))(*map(b"=".join, os.environb.items()))
+    assert libc.posix_spawn(ctypes.byref(pid), words[0], None, None, words, environment) == 0
+    return pid.value
+
+
+def _in_background(path: str) -> int:
+    # It finds its number itself.
+    return os.system(f"{shlex.join(_command(path))} &")
 
 
 WAYS: dict[str, Callable[[str], int]] = {
@@ -134,6 +171,12 @@ WAYS: dict[str, Callable[[str], int]] = {
     "fork(2)": _in_c,
     "subprocess": _popen,
     "subprocess-keeping": lambda path: _popen(path, close_fds=False),
+    "subprocess-passing": _passing_descriptors,
+    "subprocess-preexec": lambda path: _popen(path, preexec_fn=os.getpid),
+    "os.posix_spawn": lambda path: os.posix_spawn(sys.executable, _command(path), os.environ),
+    "posix_spawn(3)": _spawned_in_c,
+    "os.execv": _executed,
+    "os.system": _in_background,
 }
 
 
@@ -165,8 +208,26 @@ def app(environ: dict[str, object], start_response: Callable[..., object]) -> It
             said = pool.map(abs, [-1, -2])
     elif action == "inherited":
         said = inherited()
+    elif action == "select":
+        said = _select()
+    elif action == "close":
+        if "streams" in query:
+            sys.stdout.close()
+            sys.stderr.close()
+        for descriptor in range(3):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(said).encode()]
+
+
+def _select() -> int:
+    """A descriptor that select(2) can wait for."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"x")
+        assert select.select([ours], [], [], 60)[0] == [ours]
+        return ours.fileno()
 
 
 def _parts() -> Iterable[bytes]:

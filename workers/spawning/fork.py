@@ -3,11 +3,15 @@
 What is the operating system's is given up in Rust, whoever forks (``src/sys/fork.rs``).
 """
 
+import contextlib
 import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
+
+# Whatever the application puts in its place.
+_exit = os._exit
 
 _after: list[Callable[[], None]] = []
 _current: Callable[[], Any] | None = None
@@ -42,30 +46,30 @@ def leave(error: BaseException | None) -> None:
     """
     if _current is not None and _forked_by is not None and _current() is not _forked_by:
         return
-    status = 0
-    if isinstance(error, SystemExit):
-        status = _status(error.code)
-    elif error is not None:
-        traceback.print_exception(error)
-        status = 1
-    _exit(status)
+    status = 1
+    try:
+        status = _status(error)
+        _say(error)
+    finally:
+        # As children of multiprocessing end: what was registered for the end of the parent is the parent's.
+        _exit(status)
 
 
-def _status(code: object) -> int:
+def _status(error: BaseException | None) -> int:
+    code = error.code if isinstance(error, SystemExit) else error
     if code is None:
         return 0
-    if isinstance(code, int):
-        return code & 0xFF
-    print(code, file=sys.stderr)
-    return 1
+    return code & 0xFF if isinstance(code, int) else 1
 
 
-def _exit(status: int) -> NoReturn:
+def _say(error: BaseException | None) -> None:
+    # The streams may be closed, or replaced by anything.
+    with contextlib.suppress(Exception):
+        if isinstance(error, SystemExit):
+            if _status(error) and not isinstance(error.code, int):
+                print(error.code, file=sys.stderr)
+        elif error is not None:
+            traceback.print_exception(error)
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(Exception):
             stream.flush()
-        except (OSError, ValueError, AttributeError):
-            # Closed, or replaced by something else.
-            continue
-    # As children of multiprocessing end: what was registered for the end of the parent is the parent's.
-    os._exit(status)
