@@ -28,6 +28,7 @@ EX_SOFTWARE = 70
 LIBRARIES = ["eventlet", "gevent"]
 SIDE_BY_SIDE = 200
 COMET_CLIENTS = 1000
+DATABASE_CLIENTS, DATABASE_REQUESTS = 10, 2000
 LARGE_BYTES = 64 << 20
 TIMEOUT_S = 60.0
 
@@ -92,6 +93,32 @@ def test_many_requests_wait_side_by_side(server: Server) -> None:
     """None is answered before all are in the application at once."""
     with asked(server, *[f"/together?{SIDE_BY_SIDE}"] * SIDE_BY_SIDE) as connections:
         assert {answer(connection) for connection in connections} == {(200, b"together")}
+
+
+def test_what_is_kept_for_each_thread_is_bounded_by_how_many_requests_run_at_once(
+    server_factory: ServerFactory, library: str
+) -> None:
+    """Half of the clients keep their connections, the others open one for each request."""
+    server = server_factory("apps.database:app", "-s1", f"--green={library}", "-l/dev/null")
+    with Load(server.address, "/ask", clients=DATABASE_CLIENTS) as load:
+        load.wait_for_more(DATABASE_REQUESTS)
+    assert load.failures == []
+    assert set(load.bodies) == {b"asked"}
+    found = json.loads(server.get("/counts").body)
+    # One for each client, and where one asks anew before its last green thread has come to rest another.
+    assert found["opened"] <= 2 * DATABASE_CLIENTS, found
+    assert found["held"] == found["opened"]
+
+
+@pytest.mark.parametrize("left", ["timeout", "kill"])
+def test_what_a_request_leaves_for_its_green_thread_hits_no_other_request(
+    server_factory: ServerFactory, left: str
+) -> None:
+    server = start(server_factory, "gevent")
+    assert server.get(f"/leaves?{left}").body == b"left"
+    server.wait_for_log("it has come")
+    assert [server.get("/hello").status for _ in range(3)] == [200] * 3
+    assert "Traceback" not in server.stderr_text()
 
 
 def test_everybody_who_waits_hears_of_an_event(server_factory: ServerFactory, library: str) -> None:

@@ -29,6 +29,8 @@ pub(super) struct Green {
     bell: Bell,
     /// What `spawning.green` calls a hub.
     hub: OnceLock<Py<PyAny>>,
+    /// `spawning.green_threads` that answer requests.
+    crew: OnceLock<Py<PyAny>>,
     /// Requests begun and not ended.
     running: AtomicUsize,
     /// Requests begun ever.
@@ -66,6 +68,7 @@ impl Green {
             requests_max: config.requests_max,
             bell: Bell::new()?,
             hub: OnceLock::new(),
+            crew: OnceLock::new(),
             running: AtomicUsize::new(0),
             begun: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
@@ -84,9 +87,10 @@ impl Green {
         watch: Option<Box<dyn ThreadWatch>>,
     ) -> PyResult<()> {
         let arguments = (library.module(), self.bell.ears.as_raw_fd());
-        let hub = py.import("spawning.green")?.call_method1("hub", arguments)?;
+        let (hub, crew) = py.import("spawning.green")?.call_method1("hub", arguments)?.extract()?;
         // Nobody else sets them: an application is started once.
-        let _ = self.hub.set(hub.unbind());
+        let _ = self.hub.set(hub);
+        let _ = self.crew.set(crew);
         let _ = self.threads.set(PyDict::new(py).unbind());
         if let Some(watch) = watch {
             let _ = self.watch.set(Mutex::new(watch));
@@ -112,8 +116,11 @@ impl Green {
             }
             let turn = self.begin_requests(py, service, &mut environs, &mut seat);
             let is_over = matches!(turn, Turn::Closed) && self.running.load(Ordering::SeqCst) == 0;
-            if is_over || self.is_abandoned.load(Ordering::SeqCst) {
+            if self.is_abandoned.load(Ordering::SeqCst) {
                 return Ok(());
+            }
+            if is_over {
+                return self.crew.get().map_or(Ok(()), |crew| crew.call_method0(py, "end").map(drop));
             }
             let waited = match turn {
                 Turn::Continue => hub.call_method0(intern!(py, "pause")),
@@ -175,11 +182,11 @@ impl Green {
             callable: service.callable.clone_ref(py),
             waiting: Mutex::new(Some((prepared.unbind(), place))),
         };
-        let spawned = self
-            .hub
+        let begun = self
+            .crew
             .get()
-            .map_or(Ok(()), |hub| hub.call_method1(py, intern!(py, "spawn"), (request,)).map(drop));
-        if let Err(error) = spawned {
+            .map_or(Ok(()), |crew| crew.call_method1(py, intern!(py, "begin"), (request,)).map(drop));
+        if let Err(error) = begun {
             tracing::error!(traceback = describe(py, &error), "cannot begin a green thread");
         }
     }

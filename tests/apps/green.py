@@ -126,6 +126,19 @@ def fail(environ: Environ, start_response: Start) -> Iterable[bytes]:
     raise RuntimeError("as asked")
 
 
+def leaves(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """Leaves something of gevent's that comes to this green thread when its request is over."""
+    import gevent
+
+    late = 0.05
+    if environ["QUERY_STRING"] == "timeout":
+        gevent.Timeout.start_new(late)
+    else:
+        gevent.spawn_later(late, gevent.getcurrent().kill, block=False)
+    gevent.spawn_later(2 * late, log, "it has come")
+    return _text(start_response, "left")
+
+
 def spin(environ: Environ, start_response: Start) -> Iterable[bytes]:
     """Never comes back, nor lets anybody else run."""
     while True:
@@ -144,5 +157,6 @@ VIEWS = {
     "write": write,
     "upload": upload,
     "fail": fail,
+    "leaves": leaves,
     "spin": spin,
 }

@@ -1,5 +1,7 @@
 """Green mode: the hub of eventlet or gevent on the main thread, and a green thread for each request."""
 
+from __future__ import annotations
+
 import os
 import sys
 import threading
@@ -8,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from spawning import fork
+from spawning.green_threads import GreenThreads
 from spawning.importer import LoadError
 
 # Taken before anything is patched: then each green thread has a number of its own, and writing may wait.
@@ -33,6 +36,9 @@ class Hub(Protocol):
 
     def pause(self) -> Any:
         """Let others run, once."""
+
+    def sleep(self, seconds: float) -> Any:
+        """Let others run for so long."""
 
     def spawn(self, call: Callable[[], object]) -> Any:
         """Begin a green thread, whose turn comes later."""
@@ -85,12 +91,12 @@ def _patched() -> list[str]:
     return patched
 
 
-def hub(library: str, bell: int) -> Hub:
-    """Return the hub of a library; ``bell`` is a descriptor that becomes readable."""
-    made = _Gevent(bell) if library == "gevent" else _Eventlet(bell)
+def hub(library: str, bell: int) -> tuple[Hub, GreenThreads]:
+    """Return a library's hub, which waits for the descriptor ``bell``, and the threads that serve."""
+    made: _Gevent | _Eventlet = _Gevent(bell) if library == "gevent" else _Eventlet(bell)
     fork.threads_are_told_by(made.current)
     fork.after_in_child(made.after_fork)
-    return made
+    return made, GreenThreads(made)
 
 
 class _Eventlet:
@@ -101,7 +107,7 @@ class _Eventlet:
 
         self._bell = bell
         self._trampoline = eventlet.hubs.trampoline
-        self._sleep = eventlet.sleep
+        self.sleep = eventlet.sleep
         self.spawn = eventlet.spawn
         self.event = _EventletEvent
         self.current = eventlet.getcurrent
@@ -117,7 +123,7 @@ class _Eventlet:
         self._trampoline(self._bell, read=True)
 
     def pause(self) -> None:
-        self._sleep(0)
+        self.sleep(0)
 
 
 class _EventletEvent:
@@ -139,7 +145,7 @@ class _Gevent:
 
         self._hub = gevent.get_hub()
         self._readable = self._hub.loop.io(bell, 1)
-        self._sleep = gevent.sleep
+        self.sleep = gevent.sleep
         self.spawn = gevent.spawn
         self.event = gevent.event.Event
         self.current = gevent.getcurrent
@@ -152,4 +158,4 @@ class _Gevent:
         self._hub.wait(self._readable)
 
     def pause(self) -> None:
-        self._sleep(0)
+        self.sleep(0)
