@@ -5,7 +5,8 @@
 //! connection open when we close ours, one of a listening socket keeps the port, one of the epoll set changes the
 //! parent's. So the child gives all of them up before it does anything else, in a handler that libc calls after every
 //! fork(3) (`pthread_atfork(3)`). Whoever calls clone(2) by hand finds close-on-exec, connections that are shut down
-//! before they are closed, and tokens of epoll that are never given out twice.
+//! before they are closed, and tokens of epoll that are never given out twice; and gives up the rest when it comes back
+//! to the server.
 
 use std::cell::Cell;
 use std::io;
@@ -13,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use super::resource_limit;
+use super::{fork_mark, resource_limit};
 
 const WORD_BITS: usize = u64::BITS as usize;
 /// Descriptors above this number are not given up in children.
@@ -86,6 +87,7 @@ fn place(fd: RawFd) -> Option<(usize, u64)> {
 pub fn guard_children() -> io::Result<()> {
     static ONCE: Once = Once::new();
     let mut status = 0;
+    fork_mark::set();
     ONCE.call_once(|| {
         // SAFETY: the handlers are functions of this library, which is never unloaded, and call only what may be called
         // between fork and exec (signal-safety(7)).
@@ -104,6 +106,10 @@ pub fn reset_in_children(number: i32) {
 
 /// Whether this process was forked by the application.
 pub fn is_child() -> bool {
+    if fork_mark::is_wiped() && !IS_CHILD.load(Ordering::Relaxed) {
+        // By hand: no handler was called.
+        give_up();
+    }
     IS_CHILD.load(Ordering::Relaxed)
 }
 
@@ -219,6 +225,25 @@ mod tests {
                 other => panic!("{other:?}"),
             },
         }
+    }
+
+    #[test]
+    fn a_child_that_was_made_by_hand_gives_up_what_is_private_as_soon_as_it_is_asked() {
+        guard_children().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let ours = PrivateFd::new(ours.into());
+        let number = ours.as_fd().as_raw_fd();
+        theirs.write_all(b"text").unwrap();
+        // SAFETY: the child shares nothing with this process, and calls nothing that allocates.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+        if pid == 0 {
+            let is_right = is_child() && !has_data(number);
+            // SAFETY: ends this process without running anything.
+            unsafe { libc::_exit(i32::from(!is_right)) }
+        }
+        let child = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+        assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
+        assert!(!is_child() && has_data(number));
     }
 
     fn has_data(fd: RawFd) -> bool {

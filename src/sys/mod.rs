@@ -15,6 +15,7 @@ pub mod event_loop;
 pub mod eventfd;
 pub mod file;
 pub mod fork;
+mod fork_mark;
 pub mod listener;
 pub mod memory;
 pub mod open_files;
