@@ -19,7 +19,8 @@ from apps.children import WAYS
 from conftest import ServerFactory
 from http_client import read_response
 from server import Server
-from test_process_life import eventually
+from service import open_files
+from test_process_life import eventually, workers
 from wire import CLOSE, HOST, message
 
 APP = "apps.children:app"
@@ -98,6 +99,7 @@ def test_a_child_holds_no_socket_handler_or_mask_of_the_server(
     with server.connect(TIMEOUT_S) as idle:
         idle.sendall(message("GET / HTTP/1.1", HOST))
         read_response(idle.makefile("rb"))
+        (worker,) = workers(server, 1)
         with child(server, way, child_path) as found:
             kinds = found["descriptors"].values()
             tcp = {line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]}
@@ -108,6 +110,11 @@ def test_a_child_holds_no_socket_handler_or_mask_of_the_server(
                 bit = 1 << (getattr(signal, f"SIG{name}") - 1)
                 assert not found["ignored"] & bit, name
                 assert not found["caught"] & bit, name
+            local = {line.split()[6] for line in Path("/proc/net/unix").read_text().splitlines()[1:]}
+            held = [kind for kind in open_files(worker) if "socket:" in kind]
+            assert not set(held) & {f"socket:[{number}]" for number in sockets & local}, (
+                "a bell of the worker's"
+            )
             if way in EXECUTED:
                 assert not [kind for kind in kinds if "eventpoll" in kind or "eventfd" in kind]
             assert not [name for name in found["environment"] if "SPAWN" in name]

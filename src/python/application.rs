@@ -22,6 +22,7 @@ use super::{Input, hop_by_hop, interpreter, respond};
 use crate::config::{Config, FactoryOptions};
 use crate::gateway::{Application, InterpreterUse, LoadFailure, Queue, ThreadWatch};
 use crate::limits::SWITCH_INTERVAL;
+use crate::sys::fork;
 
 /// The exit status of a worker whose hub cannot go on (`EX_SOFTWARE` of sysexits.h).
 const EXIT_HUB_FAILED: i32 = 70;
@@ -62,6 +63,8 @@ impl PythonApplication {
         let signals = UnixStream::pair()?;
         signals.0.set_nonblocking(true)?;
         signals.1.set_nonblocking(true)?;
+        fork::give_up_in_children(signals.0.as_fd());
+        fork::give_up_in_children(signals.1.as_fd());
         let green = config.green.as_ref().map(Green::new).transpose()?.map(Arc::new);
         let bell = config.application.main_thread.then(Arc::default);
         Ok(Self {

@@ -6,7 +6,7 @@
 //! green threads move parts aside when they switch.
 
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -22,6 +22,7 @@ use super::respond::{Pace, Prepared, Unbound};
 use crate::config;
 use crate::gateway::{Queue, Reply, Request, Seat, Taken, ThreadWatch};
 use crate::limits::GREEN_REQUESTS_PER_TURN_MAX;
+use crate::sys::fork;
 
 /// The requests that green threads of this process work on.
 pub(super) struct Green {
@@ -294,6 +295,8 @@ impl Bell {
         let (rope, ears) = UnixStream::pair()?;
         rope.set_nonblocking(true)?;
         ears.set_nonblocking(true)?;
+        fork::give_up_in_children(rope.as_fd());
+        fork::give_up_in_children(ears.as_fd());
         Ok(Self {
             rope,
             ears,

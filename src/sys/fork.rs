@@ -41,12 +41,7 @@ pub struct PrivateFd(OwnedFd);
 impl PrivateFd {
     /// Takes a descriptor over.
     pub fn new(fd: OwnedFd) -> Self {
-        if let Some((word, bit)) = place(fd.as_raw_fd()) {
-            PRIVATE.get(word).inspect(|word| {
-                word.fetch_or(bit, Ordering::Relaxed);
-            });
-            WORDS_USED.fetch_max(word + 1, Ordering::Relaxed);
-        }
+        give_up_in_children(fd.as_fd());
         Self(fd)
     }
 }
@@ -71,6 +66,16 @@ impl AsFd for PrivateFd {
 impl From<OwnedFd> for PrivateFd {
     fn from(fd: OwnedFd) -> Self {
         Self::new(fd)
+    }
+}
+
+/// Makes a descriptor private as [`PrivateFd`] does, for good: it must stay open until this process ends.
+pub fn give_up_in_children(fd: BorrowedFd<'_>) {
+    if let Some((word, bit)) = place(fd.as_raw_fd()) {
+        PRIVATE.get(word).inspect(|word| {
+            word.fetch_or(bit, Ordering::Relaxed);
+        });
+        WORDS_USED.fetch_max(word + 1, Ordering::Relaxed);
     }
 }
 

@@ -32,13 +32,16 @@ struct Numbers {
     low_max: RawFd,
     /// Or from this one on: above the application's limit, so that they take nothing of it.
     high: RawFd,
+    /// Whether that limit must be raised for it.
+    is_beyond: bool,
 }
 
 impl Numbers {
     fn under(soft: u64, hard: u64) -> Self {
         let number = |limit: u64| RawFd::try_from(limit).unwrap_or(RawFd::MAX);
         let above = if soft < hard { number(soft) } else { SELECT_MAX };
-        Self { low_max: LOW_MAX.min(number(soft) / 2), high: above.clamp(SELECT_MAX, HIGH_MAX) }
+        let high = above.clamp(SELECT_MAX, HIGH_MAX);
+        Self { low_max: LOW_MAX.min(number(soft) / 2), high, is_beyond: number(soft) <= high }
     }
 
     /// As the limit was when this was first asked: an application may set it.
@@ -90,13 +93,9 @@ pub fn beyond_limit<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
 }
 
 fn high_duplicate(fd: BorrowedFd<'_>, numbers: Numbers) -> Option<OwnedFd> {
-    duplicate_from(fd, numbers.high)
-        .or_else(|_| {
-            let _raised = OPEN_FILES.raise();
-            // Where the hard limit is hardly above the other, at least what select(2) needs is left free.
-            duplicate_from(fd, numbers.high).or_else(|_| duplicate_from(fd, SELECT_MAX))
-        })
-        .ok()
+    let _raised = numbers.is_beyond.then(|| OPEN_FILES.raise());
+    // Where the hard limit is hardly above the other, at least what select(2) needs is left free.
+    duplicate_from(fd, numbers.high).or_else(|_| duplicate_from(fd, SELECT_MAX)).ok()
 }
 
 /// An application that has closed a standard stream must not find what others print in its clients' connections.

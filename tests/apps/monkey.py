@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import ctypes
 import gc
 import multiprocessing
 import os
+import platform
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -64,6 +67,24 @@ def forks_by_multiprocessing() -> None:
     child.start()
     child.terminate()
     child.join()
+
+
+def forks_by_hand() -> None:
+    """As a library does that knows no fork(3): nobody's hooks run. The child answers the request as well."""
+    number = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+    ctypes.PyDLL(None).syscall(number, signal.SIGCHLD, 0, 0, 0, 0)
+
+
+def spawns() -> None:
+    """Starts programs without fork(3)."""
+    pid = os.posix_spawn("/bin/true", ["true"], os.environ)
+    os.system("sleep 0.2 &")
+    os.waitpid(pid, 0)
+
+
+def signals() -> None:
+    """Sends the worker what is meant for the supervisor."""
+    os.kill(os.getpid(), random.choice([signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2]))
 
 
 def executes() -> None:
@@ -172,6 +193,9 @@ MISDEEDS: list[Callable[[], None]] = [
     forks_and_raises_in_the_child,
     forks_and_answers_twice,
     forks_by_multiprocessing,
+    forks_by_hand,
+    spawns,
+    signals,
     executes,
     leaves_a_daemon,
     reaps,
