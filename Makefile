@@ -8,7 +8,7 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test lint test-rust test-python soak wheels test-pythons test-containers newcomer fuzz fuzz-smoke miri docs bench bench-full clean rust
+.PHONY: help run test lint test-rust test-python soak wheels test-pythons test-containers newcomer real fuzz fuzz-smoke miri docs bench bench-full clean rust
 
 PYTHON ?= python3
 PORT   ?= 8080
@@ -113,6 +113,13 @@ newcomer: rust $(STAMPS)/test-tools ## Do what the tutorial says as a new user, 
 	@$(BIN)/pip wheel --quiet --no-deps --wheel-dir target/wheel .
 	$(say) 'the tutorial'
 	$(BIN)/pytest -s tests/soak/newcomer.py
+
+real: rust $(STAMPS)/test-tools ## Serve and use Wagtail, Django REST framework, pgAdmin, Trac and Radicale, also behind agents (half an hour)
+	@.ci/install $(call missing,chromium:chromium)
+	$(say) 'building the wheel'
+	@$(BIN)/pip wheel --quiet --no-deps --wheel-dir target/wheel .
+	$(say) 'real applications, from PyPI (kept in target/real)'
+	$(BIN)/pytest tests/real/real.py
 
 fuzz: rust ## Run each fuzz target ten million times (FUZZ_RUNS=... for another number, FUZZ_TARGETS='head words')
 	@.ci/install $(call missing,c++:g++)

@@ -58,9 +58,14 @@ class Connection:
 
 
 class Load:
-    """Clients that send `GET path` one after the other from `with` to its end; half of them keep alive."""
+    """Clients that send `GET path` one after the other from `with` to its end, half of them keep alive.
 
-    def __init__(self, address: tuple[str, int], path: str = "/", clients: int = 6) -> None:
+    Before each request they pause.
+    """
+
+    def __init__(
+        self, address: tuple[str, int], path: str = "/", clients: int = 6, pause_s: float = 0
+    ) -> None:
         self.failures: list[str] = []
         #: When the connections were opened that failed.
         self.failed_from: list[float] = []
@@ -68,6 +73,7 @@ class Load:
         self.bodies: Counter[bytes] = Counter()
         self._address = address
         self._path = path
+        self._pause_s = pause_s
         self._changed = threading.Condition()
         self._ended = False
         self._threads = [
@@ -111,6 +117,7 @@ class Load:
     def _run(self, keep_alive: bool) -> None:
         connection: Connection | None = None
         while not self._ended:
+            time.sleep(self._pause_s)
             began = time.monotonic()
             try:
                 connection = connection or Connection(self._address)

@@ -1,0 +1,8 @@
+"""As `startproject` makes it."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rest_site.settings")
+application = get_wsgi_application()
