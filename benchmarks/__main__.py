@@ -18,7 +18,7 @@ from .workloads import SUITE, SWEEP, WORKLOADS, Workload, workload_named
 OURS = "spawning"
 PEERS = tuple(server.name for server in SERVERS if server.name != OURS)
 SWEEP_PEERS = ("granian", "uwsgi")
-CONVOY_PEERS = ("granian", "gunicorn", "uwsgi", "waitress")
+CONVOY_PEERS = ("granian", "gunicorn", "waitress", "uwsgi", "peregrine")
 CONVOY_THREADS = 8
 CONVOY_SECONDS = 5
 SUITE_ROUNDS = 3

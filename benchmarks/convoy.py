@@ -1,7 +1,5 @@
 """How long an instant view waits beside one that computes, makes a system call, computes again, and so on."""
 
-# mypy: disable-error-code="import-not-found"
-
 from __future__ import annotations
 
 import http.client
@@ -13,23 +11,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import matplotlib
-from matplotlib.figure import Figure
-
 from .environment import ROOT
 from .load import LoadError
-from .plot import OURS
 from .probe import free_port, wait_until_ready
 from .process_tree import process_tree
 from .progress import Progress
-from .report import RESULTS
 from .servers import Launch, Server
 
 HOLDS_MS = (0.05, 0.1, 0.3, 0.6, 0.9, 2.0, 5.0)
 ASK_PAUSE_S = 0.01
 WARM_UP_REQUESTS = 50
 TIMEOUT_S = 60.0
-PEER_COLOURS = ("#5b7a99", "#8a8f4a", "#7d5b99", "#997a5b", "#5b9990")
 
 
 @dataclass(frozen=True)
@@ -47,6 +39,10 @@ class Row:
 
 def convoy(servers: Sequence[Server], processes: int, threads: int, seconds: int, progress: Progress) -> str:
     """Measure every server at every hold; writes table, numbers and plot, and returns the table."""
+    # matplotlib is only in the virtualenv.
+    from .convoy_plot import draw
+    from .report import RESULTS
+
     rows: list[Row] = []
     for server in servers:
         try:
@@ -91,9 +87,14 @@ def measure_hold(server: str, port: int, hold_ms: float, seconds: int) -> Row:
         waits_ms.append((time.perf_counter() - begun) * 1000)
         time.sleep(ASK_PAUSE_S)
     beside.join()
-    waits_ms.sort()
-    p50_ms, p99_ms = (waits_ms[int(len(waits_ms) * share)] for share in (0.5, 0.99))
-    return Row(server, hold_ms, p50_ms, p99_ms, waits_ms[-1], sum(rounds) / max(alone, 1))
+    return row(server, hold_ms, waits_ms, sum(rounds) / max(alone, 1))
+
+
+def row(server: str, hold_ms: float, waits_ms: Sequence[float], rounds_share: float) -> Row:
+    """Return what these waits, one at least, come to."""
+    ordered = sorted(waits_ms)
+    p50_ms, p99_ms = (ordered[int(len(ordered) * share)] for share in (0.5, 0.99))
+    return Row(server, hold_ms, p50_ms, p99_ms, ordered[-1], rounds_share)
 
 
 def get(port: int, path: str) -> bytes:
@@ -123,22 +124,3 @@ def table(rows: Sequence[Row], threads: int) -> str:
 def cell(row: Row) -> str:
     """Return what the table says of one hold."""
     return f"{row.p50_ms:,.0f} / {row.p99_ms:,.0f} / {row.max_ms:,.0f}, {row.rounds_share:.0%}"
-
-
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Write the plot: p99 and longest wait over the hold, a line a server."""
-    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 8}):
-        figure = Figure(figsize=(7.6, 2.8), layout="constrained")
-        for axes, label, worst in zip(figure.subplots(1, 2), ("p99, ms", "longest, ms"), (0, 1), strict=True):
-            for place, server in enumerate(dict.fromkeys(row.server for row in rows)):
-                line = [row for row in rows if row.server == server]
-                waits = [row.max_ms if worst else row.p99_ms for row in line]
-                colour = (OURS, *PEER_COLOURS)[min(place, len(PEER_COLOURS))]
-                axes.plot([row.hold_ms for row in line], waits, marker="o", color=colour, label=server)
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            axes.set_xlabel("interpreter held between system calls, ms")
-            axes.set_ylabel(label)
-            axes.spines[["top", "right"]].set_visible(False)
-        figure.axes[0].legend(frameon=False)
-        figure.savefig(path, format="svg")
