@@ -289,12 +289,16 @@ pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
 /// A request that takes longer than this may be overtaken by those that wait, on one more thread.
 pub const LONG_REQUEST: Duration = Duration::from_millis(2);
-/// A request that computes longer than this makes it likely that others for the same path will, too.
-pub const LONG_KIND: Duration = Duration::from_millis(5);
+/// A request that computes longer than this makes it likely that others of its class will, too.
+pub const LONG_CLASS: Duration = Duration::from_millis(5);
+/// A request that lasts so long does not count as running any more, and holds back no other.
+pub const LASTING_MAX: Duration = Duration::from_millis(200);
 /// How long a thread works on quick requests before it reads its CPU time once more.
 pub const CPU_READ_AFTER: Duration = Duration::from_micros(500);
-/// Most paths that are remembered to take so long; then they are learned anew.
-pub const LONG_KINDS_MAX: usize = 1024;
+/// Most classes of requests that are remembered to take so long; then the one longest out of use is forgotten.
+pub const LONG_CLASSES_MAX: usize = 1024;
+/// By so many bytes of its path at most a request's class is told.
+pub const CLASS_PATH_BYTES_MAX: usize = 512;
 /// How long a thread may hold the interpreter while others want it, where several threads run the application; Python's
 /// own default of 5 ms is what a quick request would wait behind a long one, again and again.
 pub const SWITCH_INTERVAL: Duration = Duration::from_millis(1);
@@ -317,6 +321,8 @@ pub const INTERPRETER_LOOKS_IDLE_MAX: u32 = 8;
 pub const INTERPRETER_HOLD_LOGGED: Duration = Duration::from_secs(1);
 /// In so many places of the application at most, once in each.
 pub const INTERPRETER_HOLDS_LOGGED_MAX: usize = 64;
+/// So many threads at most are asked whether they could run, each time the use of the CPU is judged.
+pub const RUNNABLE_ASKED_MAX: usize = 8;
 /// How long after a change it is tried whether one application thread fewer does as well.
 pub const PROBE_PAUSE_MIN: Duration = Duration::from_millis(2);
 /// How rarely that is tried once it has failed again and again.

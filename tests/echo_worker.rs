@@ -53,6 +53,10 @@ impl Application for Mortal {
         Ok(())
     }
 
+    fn is_parallel(&self) -> bool {
+        self.0.is_parallel()
+    }
+
     fn attend(&self) -> bool {
         self.0.attend()
     }

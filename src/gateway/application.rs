@@ -64,6 +64,9 @@ pub trait Application: Send + Sync {
         work()
     }
 
+    /// Whether its threads compute at the same time, on several cores. Known once it is loaded.
+    fn is_parallel(&self) -> bool;
+
     /// Lets the application see what the operating system sent to the main thread, such as a signal; returns
     /// whether it asks the worker to drain.
     fn attend(&self) -> bool;
@@ -133,6 +136,10 @@ impl Application for EchoApplication {
 
     fn attention(&self) -> BorrowedFd<'_> {
         self.silence.0.as_fd()
+    }
+
+    fn is_parallel(&self) -> bool {
+        true
     }
 
     fn attend(&self) -> bool {

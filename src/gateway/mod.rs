@@ -4,12 +4,9 @@
 //! Nothing here knows sockets' readiness or Python. Everything an executor and an application thread share is here.
 
 mod application;
-mod concurrency;
 mod date;
-mod lineup;
 mod outbox;
 mod queue;
-mod quick_share;
 mod quota;
 mod reply;
 mod request;
@@ -17,7 +14,6 @@ mod seat;
 mod upload;
 
 pub use application::{Application, EchoApplication, InterpreterUse, LoadFailure, ThreadWatch};
-pub use concurrency::Usage;
 pub use date::date_now;
 pub use outbox::{End, Haste, Lent, Message, Outbox, Outcome, Payload};
 pub use queue::{Queue, Taken};

@@ -1,19 +1,17 @@
 //! The bounded queue between a process's executors and its application threads.
 //!
-//! Under the interpreter's lock (the GIL) a woken thread that cannot run only adds context switches. So no more threads
-//! run than [`Concurrency`] allows: the others stay parked although requests wait. A request that takes long does not
-//! hold up the quick ones behind it, though: its thread does not count ([`Lineup`]).
+//! Which request is next, how many threads run, and which are woken is for the [`Scheduler`] to say. Here are the lock
+//! around it, the threads that park, and what may be read without the lock.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use super::concurrency::Concurrency;
-use super::lineup::{Kind, Lineup, Place};
-use super::{Exchange, Outbox, Request, Seat, ThreadStat, Usage};
-use crate::limits::{QUEUE_FEW_MAX, QUEUE_FEW_MIN};
+use super::{Exchange, Outbox, Request, Seat, ThreadStat};
+use crate::limits::{QUEUE_FEW_MAX, QUEUE_FEW_MIN, RUNNABLE_ASKED_MAX};
+use crate::scheduler::{Cores, CpuSample, Next, Place, RequestClass, Scheduler};
 
 /// What an application thread gets from the queue.
 #[derive(Debug)]
@@ -38,6 +36,9 @@ pub struct Queue {
     ready: AtomicUsize,
     /// Threads that may run at once, readable without the lock.
     allowed: AtomicUsize,
+    /// When a sample of the CPU is due while requests wait, in nanoseconds since `made_at`; zero for never.
+    sample_due_ns: AtomicU64,
+    made_at: Instant,
     /// Executors that doze because enough requests wait.
     dozing: AtomicUsize,
     length_max: usize,
@@ -56,49 +57,63 @@ impl std::fmt::Debug for Queue {
 }
 
 struct State {
-    lineup: Lineup<Box<Request>>,
+    scheduler: Scheduler<Box<Request>>,
     /// Of each place's thread.
-    stats: Vec<Arc<dyn ThreadStat>>,
-    /// Threads that wait for a request, the one with the warmest cache last.
-    parked: Vec<Thread>,
-    concurrency: Concurrency,
+    seats: Vec<Seated>,
     /// An executor holds requests that did not fit, or leaves some unread.
     refused_some: bool,
-    closed: bool,
+}
+
+/// What the queue knows of a thread.
+struct Seated {
+    stat: Arc<dyn ThreadStat>,
+    /// Known once it has parked.
+    thread: Option<Thread>,
 }
 
 impl State {
-    /// Threads that may run at once.
-    fn allowed(&self) -> usize {
-        self.concurrency.allowed() + self.lineup.overtaken()
+    /// Takes the threads off the list of parked ones that are to be woken.
+    fn wake(&mut self) -> Vec<Thread> {
+        let Self { scheduler, seats, .. } = self;
+        scheduler.wake().filter_map(|place| thread_at(seats, place)).collect()
     }
 
-    fn find_long(&mut self, now: Instant) {
-        let stats = &self.stats;
-        self.lineup.find_long(now, |place| stats.get(place).map_or(Duration::ZERO, |stat| stat.cpu()));
+    fn wake_beside(&mut self) -> Option<Thread> {
+        self.scheduler.wake_beside().and_then(|place| thread_at(&self.seats, place))
     }
 
-    /// How many requests could be taken now. As many long ones are worked on as get anywhere.
-    fn takeable(&self) -> usize {
-        self.lineup.takeable(self.concurrency.allowed())
+    fn look(&mut self, now: Instant) {
+        let Self { scheduler, seats, .. } = self;
+        scheduler.look(now, |place| seats.get(place).map_or(Duration::ZERO, |seated| seated.stat.cpu()));
+    }
+
+    fn park(&mut self, place: Place) {
+        self.scheduler.park(place);
+        if let Some(seated) = self.seats.get_mut(place.index()) {
+            seated.thread.get_or_insert_with(std::thread::current);
+        }
     }
 }
 
+fn thread_at(seats: &[Seated], place: Place) -> Option<Thread> {
+    seats.get(place.index()).and_then(|seated| seated.thread.clone())
+}
+
 impl Queue {
-    /// A queue of at most `length_max` requests for `threads` application threads, who answer to `outboxes`.
-    pub fn new(length_max: usize, threads: usize, outboxes: Vec<Arc<Outbox>>) -> Self {
+    /// A queue of at most `length_max` requests for `threads` application threads, who answer to `outboxes` and run on
+    /// these `cores`.
+    pub fn new(length_max: usize, threads: usize, cores: Cores, outboxes: Vec<Arc<Outbox>>) -> Self {
         Self {
             state: Mutex::new(State {
-                lineup: Lineup::new(),
-                stats: Vec::new(),
-                parked: Vec::new(),
-                concurrency: Concurrency::new(threads),
+                scheduler: Scheduler::new(threads, cores),
+                seats: Vec::new(),
                 refused_some: false,
-                closed: false,
             }),
             length: AtomicUsize::new(0),
             ready: AtomicUsize::new(0),
             allowed: AtomicUsize::new(1),
+            sample_due_ns: AtomicU64::new(0),
+            made_at: Instant::now(),
             dozing: AtomicUsize::new(0),
             length_max,
             threads,
@@ -111,8 +126,8 @@ impl Queue {
     /// A place for one more application thread, which `stat` is about.
     pub fn seat(self: &Arc<Self>, stat: Arc<dyn ThreadStat>) -> Seat {
         let mut state = self.lock();
-        state.stats.push(Arc::clone(&stat));
-        Seat::new(Arc::clone(self), state.lineup.place(), stat)
+        state.seats.push(Seated { stat: Arc::clone(&stat), thread: None });
+        Seat::new(Arc::clone(self), state.scheduler.add_thread(), stat)
     }
 
     /// Has `knell` rung, on its thread, whenever a thread has given up its seat although the queue is open. Called at
@@ -125,8 +140,8 @@ impl Queue {
     /// The thread of `place` takes no more requests.
     pub(super) fn vacate(&self, place: Place) {
         let mut state = self.lock();
-        state.lineup.leave(place, Instant::now(), |_| Duration::ZERO);
-        let is_death = !state.closed;
+        state.scheduler.lose_thread(place, Instant::now());
+        let is_death = !state.scheduler.is_closed();
         drop(state);
         if is_death {
             self.knell.get().into_iter().for_each(|knell| knell());
@@ -145,20 +160,38 @@ impl Queue {
         self.length.load(Ordering::Relaxed)
     }
 
-    /// Whether the number of threads that run deserves a look, every half millisecond or so: see [`Queue::balance`].
-    pub fn wants_balance(&self) -> bool {
-        self.threads > 1 && self.length() > 0
+    /// When the application's use of the CPU deserves a look, if requests still wait then: see [`Queue::sample`].
+    pub fn sample_due(&self) -> Option<Instant> {
+        if self.length() == 0 {
+            return None;
+        }
+        let due_ns = self.sample_due_ns.load(Ordering::Relaxed);
+        (due_ns > 0).then(|| self.made_at + Duration::from_nanos(due_ns))
     }
 
-    /// Whether an application thread could go on if only it were given a core, so that one more, if there is one, would
-    /// only take turns with it.
-    pub fn lacks_cores(&self) -> bool {
-        if self.allowed.load(Ordering::Relaxed) >= self.threads {
-            return false;
+    /// Executor `asking`, when [`Queue::sample_due`] says so: learns how the application uses its time, and what takes
+    /// it long, and lets more threads run or fewer.
+    pub fn sample(&self, sample: CpuSample, asking: usize, now: Instant) {
+        let mut state = self.lock();
+        let observation = state.scheduler.observe(sample, asking);
+        let mut runnable = 0;
+        if observation.is_some_and(|observation| state.scheduler.wants_runnable(observation)) {
+            let working = state.scheduler.working().take(RUNNABLE_ASKED_MAX);
+            let threads: Vec<_> = working
+                .filter_map(|place| state.seats.get(place).map(|seated| Arc::clone(&seated.stat)))
+                .collect();
+            // Asking takes microseconds each, and application threads want the lock.
+            drop(state);
+            runnable = threads.iter().filter(|thread| thread.is_runnable()).count();
+            state = self.lock();
         }
-        // Asking takes microseconds each, and application threads want the lock.
-        let stats = self.lock().stats.clone();
-        stats.iter().any(|stat| stat.is_runnable())
+        if let Some(observation) = observation {
+            state.scheduler.learn(observation, runnable, now);
+        }
+        state.look(now);
+        self.allowed.store(state.scheduler.limit(), Ordering::Relaxed);
+        self.show(&state);
+        Self::wake(state);
     }
 
     /// So many waiting requests keep the threads busy while an executor wakes up.
@@ -190,15 +223,19 @@ impl Queue {
     /// as there is work for and may run. Whoever is left with some is woken when there is room.
     pub fn publish(&self, batch: &mut VecDeque<Box<Request>>, now: Instant) {
         let mut state = self.lock();
-        let room = self.length_max.saturating_sub(state.lineup.len()).min(batch.len());
+        let room = self.length_max.saturating_sub(state.scheduler.len()).min(batch.len());
         for request in batch.drain(..room) {
-            let kind = if self.threads > 1 { Kind::of(&request.head) } else { Kind::default() };
-            state.lineup.push(request, kind);
+            let class = if self.threads > 1 {
+                RequestClass::of(request.head.method(), request.head.path())
+            } else {
+                RequestClass::default()
+            };
+            state.scheduler.arrive(request, class, now);
         }
         state.refused_some |= !batch.is_empty();
-        state.find_long(now);
+        state.look(now);
         self.show(&state);
-        self.wake_allowed(state);
+        Self::wake(state);
         if let Some(bell) = self.bell.get() {
             bell();
         }
@@ -207,33 +244,14 @@ impl Queue {
     /// Executor: whether there is room. If not, it is woken when there is.
     pub fn ask_for_room(&self) -> bool {
         let mut state = self.lock();
-        let is_full = state.lineup.len() >= self.length_max;
+        let is_full = state.scheduler.len() >= self.length_max;
         state.refused_some |= is_full;
         !is_full
     }
 
-    fn running(&self, state: &State) -> usize {
-        self.threads.saturating_sub(state.parked.len())
-    }
-
-    /// Unparks threads until as many run as may, or as there is work for.
-    fn wake_allowed(&self, state: MutexGuard<'_, State>) {
-        let missing = state.allowed().saturating_sub(self.running(&state));
-        let wanted = missing.min(state.takeable());
-        Self::wake(state, wanted);
-    }
-
-    /// Unparks one thread if this one has taken something long that may be overtaken.
-    fn wake_overtaker(&self, state: &mut State) {
-        if state.lineup.overtaken() > 0 && self.running(state) < state.allowed() {
-            state.parked.pop().iter().for_each(Thread::unpark);
-        }
-    }
-
-    /// Unparks the `count` threads that parked last.
-    fn wake(mut state: MutexGuard<'_, State>, count: usize) {
-        let kept = state.parked.len().saturating_sub(count);
-        let woken = state.parked.split_off(kept);
+    /// Unparks the threads that are to run now.
+    fn wake(mut state: MutexGuard<'_, State>) {
+        let woken = state.wake();
         drop(state);
         for thread in woken {
             thread.unpark();
@@ -243,23 +261,10 @@ impl Queue {
     /// Executor: takes back the request of `exchange`, if no application thread has it yet.
     pub fn withdraw(&self, exchange: &Arc<Exchange>) -> Option<Box<Request>> {
         let mut state = self.lock();
-        let request = state.lineup.remove(|request| request.reply.is_of(exchange));
+        let request = state.scheduler.withdraw(|request| request.reply.is_of(exchange));
         self.show(&state);
         self.tell_of_room(&mut state);
         request
-    }
-
-    /// Executor, while [`Queue::wants_balance`]: learns how the application used its time, if that is known, and what
-    /// takes it long, and lets more threads run or fewer.
-    pub fn balance(&self, usage: Option<Usage>, now: Instant) {
-        let mut state = self.lock();
-        if let Some(usage) = usage {
-            state.concurrency.learn(usage, now);
-        }
-        state.find_long(now);
-        self.allowed.store(state.concurrency.allowed(), Ordering::Relaxed);
-        self.show(&state);
-        self.wake_allowed(state);
     }
 
     /// Application thread: the next request, without waiting.
@@ -283,36 +288,33 @@ impl Queue {
             let now = Instant::now();
             let mut state = self.lock();
             match self.take_from(&mut state, seat, now) {
-                Taken::Nothing => state.parked.push(std::thread::current()),
+                Taken::Nothing => state.park(seat.place()),
                 taken => return taken,
             }
             drop(state);
-            self.park();
+            self.park(seat.place());
         }
     }
 
-    /// Parks until whoever takes this thread off the list of parked ones unparks it.
-    fn park(&self) {
-        let this = std::thread::current().id();
+    /// Parks until whoever takes this thread's place off the list of parked ones unparks it.
+    fn park(&self, place: Place) {
         loop {
             std::thread::park();
-            if !self.lock().parked.iter().any(|parked| parked.id() == this) {
+            if !self.lock().scheduler.is_parked(place) {
                 return;
             }
         }
     }
 
     fn take_from(&self, state: &mut State, seat: &mut Seat, now: Instant) -> Taken {
-        state.lineup.leave(seat.place(), now, |taken| seat.used(taken));
-        let is_surplus = self.running(state) > state.allowed() && !state.closed;
-        if is_surplus && state.lineup.len() > 0 {
-            return Taken::Nothing;
-        }
-        let long_max = if state.closed { self.threads } else { state.concurrency.allowed() };
-        let Some(request) = state.lineup.take(seat.place(), long_max, now, seat.cpu()) else {
-            return if state.closed { Taken::Closed } else { Taken::Nothing };
+        let place = seat.place();
+        state.scheduler.end(place, now, |taken| seat.used(taken));
+        let request = match state.scheduler.take(place, now, seat.cpu()) {
+            Next::Run(request) => request,
+            Next::Wait => return Taken::Nothing,
+            Next::End => return Taken::Closed,
         };
-        self.wake_overtaker(state);
+        state.wake_beside().iter().for_each(Thread::unpark);
         self.show(state);
         if self.ready.load(Ordering::Relaxed) <= self.few() && self.dozing.load(Ordering::SeqCst) > 0 {
             for outbox in &self.outboxes {
@@ -325,13 +327,18 @@ impl Queue {
 
     /// Says to whoever has no lock how many requests wait.
     fn show(&self, state: &State) {
-        self.length.store(state.lineup.len(), Ordering::Relaxed);
-        self.ready.store(state.takeable(), Ordering::SeqCst);
+        self.length.store(state.scheduler.len(), Ordering::Relaxed);
+        self.ready.store(state.scheduler.takeable(), Ordering::SeqCst);
+        if self.threads > 1 {
+            let due = state.scheduler.sample_due().map(|due| due.saturating_duration_since(self.made_at));
+            let due_ns = due.map_or(0, |due| u64::try_from(due.as_nanos()).unwrap_or(u64::MAX).max(1));
+            self.sample_due_ns.store(due_ns, Ordering::Relaxed);
+        }
     }
 
     /// Wakes the executors that were told there was no room, once there is plenty.
     fn tell_of_room(&self, state: &mut State) {
-        if state.refused_some && state.lineup.len() <= self.length_max / 2 {
+        if state.refused_some && state.scheduler.len() <= self.length_max / 2 {
             state.refused_some = false;
             for outbox in &self.outboxes {
                 outbox.wake();
@@ -342,8 +349,8 @@ impl Queue {
     /// Ends every thread once nothing waits any more.
     pub fn close(&self) {
         let mut state = self.lock();
-        state.closed = true;
-        Self::wake(state, usize::MAX);
+        state.scheduler.close();
+        Self::wake(state);
         if let Some(bell) = self.bell.get() {
             bell();
         }
@@ -359,34 +366,12 @@ impl Queue {
 mod tests {
     use super::*;
 
-    /// A thread that would run if it were given a core.
-    struct Runnable;
-
-    impl ThreadStat for Runnable {
-        fn cpu(&self) -> Duration {
-            Duration::ZERO
-        }
-
-        fn is_runnable(&self) -> bool {
-            true
-        }
-    }
-
-    #[test]
-    fn a_thread_that_could_go_on_tells_of_a_lack_of_cores_while_more_could_run() {
-        let queue = Arc::new(Queue::new(8, 2, Vec::new()));
-        let _blocked = queue.seat(Arc::new(()));
-        assert!(!queue.lacks_cores());
-        let _runnable = queue.seat(Arc::new(Runnable));
-        assert!(queue.lacks_cores());
-        queue.balance(Some(Usage::Idle), Instant::now());
-        assert!(!queue.lacks_cores(), "all threads may run already: nobody asks");
-    }
+    const CORES: Cores = Cores { all: 1, usable: 1 };
 
     #[test]
     fn a_thread_that_ends_before_the_queue_is_closed_is_noticed() {
         let deaths = Arc::new(AtomicUsize::new(0));
-        let (queue, counted) = (Arc::new(Queue::new(8, 2, Vec::new())), Arc::clone(&deaths));
+        let (queue, counted) = (Arc::new(Queue::new(8, 2, CORES, Vec::new())), Arc::clone(&deaths));
         queue.when_a_thread_dies(move || {
             counted.fetch_add(1, Ordering::SeqCst);
         });

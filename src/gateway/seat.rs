@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Queue;
-use super::lineup::Place;
 use crate::limits::{CPU_READ_AFTER, LONG_REQUEST};
+use crate::scheduler::Place;
 
 /// What the operating system tells of one thread, to any thread.
 pub trait ThreadStat: Send + Sync {
@@ -91,6 +91,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
+    use crate::scheduler::Cores;
 
     #[derive(Default)]
     struct Clock {
@@ -112,7 +113,8 @@ mod tests {
     #[test]
     fn the_clock_is_read_for_long_requests_and_now_and_then() {
         let clock = Arc::new(Clock::default());
-        let mut seat = Arc::new(Queue::new(1, 1, Vec::new())).seat(Arc::<Clock>::clone(&clock));
+        let mut seat = Arc::new(Queue::new(1, 1, Cores { all: 1, usable: 1 }, Vec::new()))
+            .seat(Arc::<Clock>::clone(&clock));
         let (reads, millis) = (&clock.reads, &clock.millis);
         for _ in 0..4 {
             assert_eq!(seat.cpu(), Duration::ZERO);

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use pyo3::types::PyDict;
 use super::environ::Template;
 use super::errors::describe;
 use super::green::{Green, Service};
-use super::interpreter_lock::InterpreterLock;
+use super::interpreter_lock::{InterpreterLock, has_lock};
 use super::main_thread::{self, MainThread};
 use super::threads::AppThread;
 use super::{Input, hop_by_hop, interpreter, respond};
@@ -35,6 +36,8 @@ pub struct PythonApplication {
     slot: usize,
     private_directory: Option<PathBuf>,
     callable: OnceLock<Py<PyAny>>,
+    /// Whether there is no lock of the interpreter that lets one thread compute at a time.
+    is_parallel: AtomicBool,
     running: Arc<Running>,
     signals: (UnixStream, UnixStream),
     green: Option<Arc<Green>>,
@@ -72,6 +75,7 @@ impl PythonApplication {
             slot,
             private_directory,
             callable: OnceLock::new(),
+            is_parallel: AtomicBool::new(false),
             running: Arc::default(),
             signals,
             green,
@@ -101,6 +105,8 @@ impl PythonApplication {
         let options = options(py, &self.config)?;
         let callable = loader
             .call_method1("load", (&self.config.factory, options, self.slot, &self.private_directory))?;
+        // Only now: a module that was not made for threads without the lock brings it back.
+        self.is_parallel.store(!has_lock(py)?, Ordering::Relaxed);
         // Nobody else sets it: an application is loaded once.
         let _ = self.callable.set(callable.unbind());
         py.import("spawning.signals")?.call_method1(
@@ -243,6 +249,10 @@ impl Application for PythonApplication {
                 }
             }
         })
+    }
+
+    fn is_parallel(&self) -> bool {
+        self.is_parallel.load(Ordering::Relaxed)
     }
 
     fn attend(&self) -> bool {

@@ -53,12 +53,17 @@ const IS_LOCKED: usize = 2;
 const SWITCHES: usize = 3;
 const WORDS: usize = 4;
 
+/// Whether one thread at a time runs Python code.
+pub(super) fn has_lock(py: Python<'_>) -> PyResult<bool> {
+    py.import("sys")?.getattr_opt("_is_gil_enabled")?.map_or(Ok(true), |it| it.call0()?.extract())
+}
+
 impl InterpreterLock {
     /// Looks for it. To be called while no other thread runs Python code, for it changes the switch interval for a
     /// moment. `None` where it is not found beyond doubt, or threads run without it.
     pub(super) fn find(py: Python<'_>) -> PyResult<Option<Self>> {
         let sys = py.import("sys")?;
-        let is_enabled = sys.getattr_opt("_is_gil_enabled")?.map_or(Ok(true), |it| it.call0()?.extract())?;
+        let is_enabled = has_lock(py)?;
         let Some(runtime) = symbol::object(c"_PyRuntime") else { return Ok(None) };
         let is_aligned = runtime.address.is_multiple_of(align_of::<AtomicU64>());
         if !is_enabled || !is_aligned || size_of::<c_ulong>() != size_of::<u64>() {

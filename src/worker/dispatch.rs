@@ -6,12 +6,13 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use slab::Slab;
 
 use super::access_line::Line;
 use super::access_log::Log;
+use super::cpu_clocks::CpuClocks;
 use super::life::{Life, Phase};
 use super::notices::Notices;
 use super::places::Places;
@@ -19,14 +20,11 @@ use super::spill::Storage;
 use super::turnover::Turnover;
 use super::unread::{Ticket, Unread};
 use crate::config::Config;
-use crate::gateway::{Exchange, Message, Outbox, Queue, Request, Usage};
-use crate::limits::{
-    BALANCE_PAUSE_MAX, BALANCE_PAUSE_MIN, HttpLimits, PARTS_DELAY_MAX, READ_BYTES, SLOW_DELAY_MAX,
-    SWEEP_PAUSE,
-};
+use crate::gateway::{Exchange, Message, Outbox, Queue, Request};
+use crate::limits::{HttpLimits, PARTS_DELAY_MAX, READ_BYTES, SLOW_DELAY_MAX, SWEEP_PAUSE};
 use crate::reactor::{Reactor, Registration, Turn};
 use crate::scoreboard::{ExecutorScore, Others, ProcessScore, Scoreboard};
-use crate::sys::{clock, cpu_time};
+use crate::sys::clock;
 
 /// What the desk knows of one connection.
 #[derive(Debug)]
@@ -74,23 +72,15 @@ pub(super) struct Desk {
     listeners: RefCell<Vec<Rc<Registration>>>,
     main: RefCell<Option<Waker>>,
     next_sweep: Cell<Option<Instant>>,
-    reading: Cell<Option<Reading>>,
+    clocks: Arc<CpuClocks>,
+    /// Which executor of its process this is.
+    index: usize,
     unread: Unread,
     turnover: Turnover,
-    /// How soon after a reading the next is due.
-    balance_pause: Cell<Duration>,
     /// When responses that wait for company are sent at the latest.
     next_look: Cell<Option<Instant>>,
     /// Parts of a response have come in this turn, and more may follow.
     parts_arrive: Cell<bool>,
-}
-
-/// Who had used how much CPU at one moment.
-#[derive(Clone, Copy)]
-struct Reading {
-    at: Instant,
-    process: Duration,
-    executor: Duration,
 }
 
 /// What an executor says of itself on the scoreboard, and sees there of its siblings.
@@ -136,6 +126,8 @@ pub(super) struct Supplies {
     pub(super) notices: Arc<Notices>,
     pub(super) places: Arc<Places>,
     pub(super) storage: Arc<Storage>,
+    pub(super) clocks: Arc<CpuClocks>,
+    pub(super) index: usize,
 }
 
 impl Desk {
@@ -160,10 +152,10 @@ impl Desk {
             listeners: RefCell::default(),
             main: RefCell::new(None),
             next_sweep: Cell::new(None),
-            reading: Cell::new(None),
+            clocks: supplies.clocks,
+            index: supplies.index,
             unread: Unread::default(),
             turnover: Turnover::default(),
-            balance_pause: Cell::new(BALANCE_PAUSE_MIN),
             next_look: Cell::new(None),
             parts_arrive: Cell::new(false),
         }
@@ -361,41 +353,11 @@ impl Desk {
         self.outbox.set_attentive(next_look.is_some());
     }
 
-    /// While requests wait: how has the application used its time since the last look?
-    fn balance(&self, now: Instant) {
-        if !self.queue.wants_balance() {
-            self.reading.set(None);
-            return;
+    /// While requests wait: how does the application use its time?
+    fn sample(&self, now: Instant) {
+        if self.queue.sample_due().is_some_and(|due| due <= now) {
+            self.queue.sample(self.clocks.sample(self.index), self.index, now);
         }
-        let last = self.reading.get();
-        if last.is_some_and(|last| now < last.at + self.balance_pause.get()) {
-            return;
-        }
-        let this = Reading { at: now, process: cpu_time::process(), executor: cpu_time::thread() };
-        self.reading.set(Some(this));
-        let usage = last.and_then(|last| this.usage_since(last)).map(|usage| match usage {
-            // Others had the cores: no reason to have more threads want them.
-            Usage::Idle if self.queue.lacks_cores() => Usage::Partial,
-            usage => usage,
-        });
-        self.balance_pause.set(match usage {
-            Some(Usage::Idle) => BALANCE_PAUSE_MIN,
-            // All is well as it is. Whatever changes that is noticed a little later, and looking costs less.
-            Some(Usage::Partial | Usage::Full) => (self.balance_pause.get() * 2).min(BALANCE_PAUSE_MAX),
-            None => self.balance_pause.get(),
-        });
-        self.queue.balance(usage, now);
-    }
-}
-
-impl Reading {
-    /// How much of the time since `last` the application used; `None` if that was too short to tell.
-    fn usage_since(&self, last: Self) -> Option<Usage> {
-        // The executor is pinned to a core that the application may want as well: what it used was not available.
-        let executor = self.executor.saturating_sub(last.executor);
-        let available = self.at.saturating_duration_since(last.at).saturating_sub(executor);
-        let used = self.process.saturating_sub(last.process).saturating_sub(executor);
-        (available >= BALANCE_PAUSE_MIN / 2).then(|| Usage::of(used, available))
     }
 }
 
@@ -419,7 +381,7 @@ impl Turn for Desk {
         self.admit_unread();
         self.load.process.set_queue_depth(self.queue.length());
         self.look_soon(now);
-        self.balance(Instant::now());
+        self.sample(Instant::now());
         self.sweep(now);
         self.load.score.heartbeat(clock::monotonic_ms());
         if let Some(log) = self.log.borrow_mut().as_mut()
@@ -439,7 +401,9 @@ impl Turn for Desk {
 
     fn deadline(&self) -> Option<Instant> {
         let log = self.log.borrow().as_ref().and_then(Log::due);
-        let balance = self.reading.get().map(|last| last.at + self.balance_pause.get());
-        [self.next_sweep.get(), self.next_look.get(), log, balance].into_iter().flatten().min()
+        [self.next_sweep.get(), self.next_look.get(), log, self.queue.sample_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::accept::accept;
 use super::control::{Control, Pulse};
+use super::cpu_clocks::CpuClocks;
 use super::dispatch::{Desk, Load, Supplies};
 use super::logs::Logs;
 use super::notices::{Notice, Notices};
@@ -21,6 +22,7 @@ use crate::config::{Config, Pin};
 use crate::gateway::{Application, LoadFailure, Outbox, Queue, Request, ThreadStat, ThreadWatch};
 use crate::limits::JOIN_PATIENCE;
 use crate::reactor::{Executor, Wake, WakeHandle};
+use crate::scheduler::Cores;
 use crate::scoreboard::{Scoreboard, ThreadScore};
 use crate::sys::eventfd::EventFd;
 use crate::sys::fork::{self, PrivateFd};
@@ -172,8 +174,10 @@ impl Crew {
         let wakes = wakes.map_err(|error| cannot("make an executor's bell", &error))?;
         let outboxes: Vec<Arc<Outbox>> =
             wakes.iter().map(|wake| Arc::new(outbox(wake.handle(), config))).collect();
-        let queue =
-            Arc::new(Queue::new(config.queue_length_max, config.application_threads(), outboxes.clone()));
+        let all = birth.cores.len();
+        let cores = Cores { all, usable: if application.is_parallel() { all } else { 1 } };
+        let (length_max, threads) = (config.queue_length_max, config.application_threads());
+        let queue = Arc::new(Queue::new(length_max, threads, cores, outboxes.clone()));
         let mourners = Arc::clone(notices);
         queue.when_a_thread_dies(move || mourners.post(Notice::ThreadDied));
         application.start(&queue, watches(config, scoreboard, birth.seat))?;
@@ -189,6 +193,7 @@ impl Crew {
         let listeners: Vec<Arc<PrivateFd>> = listeners.into_iter().map(Arc::new).collect();
         let places = Arc::new(Places::new(config.connections_max, OPEN_FILES.hard()));
         let storage = Arc::new(Storage::new(&config.spill));
+        let clocks = Arc::new(CpuClocks::new(all));
         let (started, starts) = channel();
         for (index, (wake, outbox)) in wakes.into_iter().zip(outboxes).enumerate() {
             let supplies = Supplies {
@@ -202,6 +207,8 @@ impl Crew {
                 notices: Arc::clone(notices),
                 places: Arc::clone(&places),
                 storage: Arc::clone(&storage),
+                clocks: Arc::clone(&clocks),
+                index,
             };
             let core = birth.cores.get(index).copied().filter(|_| config.pin != Pin::None);
             let seat = ExecutorSeat { index, core, wake };
@@ -230,6 +237,7 @@ impl Crew {
             let _ = started.send(outcome.map_err(|error| cannot("start an executor", error)));
             drop(started);
             let Ok(executor) = executor else { return };
+            supplies.clocks.begin(seat.index);
             if let Err(error) =
                 executor.run(seat.wake, |reactor| attend(Rc::new(Desk::new(reactor, supplies)), listeners))
             {

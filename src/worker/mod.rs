@@ -6,6 +6,7 @@ mod access_log;
 mod backlog;
 mod connection;
 mod control;
+mod cpu_clocks;
 mod dispatch;
 mod life;
 mod logs;
