@@ -10,7 +10,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use super::{Exchange, Outbox, Request, Seat, ThreadStat};
-use crate::limits::{QUEUE_FEW_MAX, QUEUE_FEW_MIN, RUNNABLE_ASKED_MAX};
+use crate::limits::{QUEUE_FEW_MAX, QUEUE_FEW_MIN};
 use crate::scheduler::{Cores, CpuSample, Next, Place, RequestClass, Scheduler};
 
 /// What an application thread gets from the queue.
@@ -176,8 +176,8 @@ impl Queue {
         let observation = state.scheduler.observe(sample, asking);
         let mut runnable = 0;
         if observation.is_some_and(|observation| state.scheduler.wants_runnable(observation)) {
-            let working = state.scheduler.working().take(RUNNABLE_ASKED_MAX);
-            let threads: Vec<_> = working
+            let asked = state.scheduler.asked();
+            let threads: Vec<_> = asked
                 .filter_map(|place| state.seats.get(place).map(|seated| Arc::clone(&seated.stat)))
                 .collect();
             // Asking takes microseconds each, and application threads want the lock.

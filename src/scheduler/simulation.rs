@@ -12,7 +12,7 @@ use world::World;
 
 use super::fault::{self, Fault};
 
-const SEEDS_PER_MODEL: u64 = 200;
+const SEEDS_PER_MODEL: u64 = 150;
 
 fn run(model: Model) {
     let only = std::env::var("SIMULATION_SEED").ok().map(|seed| seed.parse().unwrap());

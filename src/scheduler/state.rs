@@ -8,6 +8,7 @@ use super::cpu_usage::{Cores, CpuSample, CpuUsage, Usage};
 use super::fault::{Fault, is_put_back};
 use super::request_class::RequestClass;
 use super::run_queue::{Place, RunQueue};
+use crate::limits::RUNNABLE_ASKED_MAX;
 
 /// What a thread that asks for work is told.
 #[derive(Debug, PartialEq, Eq)]
@@ -198,13 +199,80 @@ impl<T> Scheduler<T> {
         observation.0 != Usage::Full && !self.limit.is_all()
     }
 
-    /// The places whose threads work on something.
-    pub fn working(&self) -> impl Iterator<Item = usize> {
-        self.run_queue.working()
+    /// The places whose threads are then to be asked: some of those that work on something.
+    pub fn asked(&self) -> impl Iterator<Item = usize> {
+        self.run_queue.working().take(RUNNABLE_ASKED_MAX)
     }
 
     /// Learns from an observation, while so many threads run or would if they were given a core.
     pub fn learn(&mut self, observation: Observation, runnable: usize, now: Instant) {
         self.limit.learn(observation.0, runnable < self.cores.usable, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CORES: Cores = Cores { all: 1, usable: 1 };
+
+    /// A scheduler of so many threads, all of which wait.
+    fn scheduler(threads: usize) -> (Scheduler<usize>, Vec<Place>) {
+        let mut scheduler = Scheduler::new(threads, CORES);
+        let places: Vec<Place> = (0..threads).map(|_| scheduler.add_thread()).collect();
+        for place in &places {
+            scheduler.park(*place);
+        }
+        (scheduler, places)
+    }
+
+    #[test]
+    fn a_request_wakes_the_thread_that_parked_last() {
+        let (mut scheduler, places) = scheduler(3);
+        let now = Instant::now();
+        scheduler.arrive(1, RequestClass::default(), now);
+        assert_eq!(scheduler.wake().collect::<Vec<_>>(), [places[2]]);
+        assert!(!scheduler.is_parked(places[2]) && scheduler.is_parked(places[1]));
+        scheduler.arrive(2, RequestClass::default(), now);
+        assert_eq!(scheduler.wake().count(), 0, "one gets anywhere");
+        assert_eq!(scheduler.take(places[2], now, Duration::ZERO), Next::Run(1));
+        scheduler.end(places[2], now, |taken| taken);
+        assert_eq!(scheduler.take(places[2], now, Duration::ZERO), Next::Run(2));
+    }
+
+    #[test]
+    fn when_nothing_more_comes_every_thread_is_woken_and_ends() {
+        let (mut scheduler, places) = scheduler(3);
+        let now = Instant::now();
+        scheduler.arrive(1, RequestClass::default(), now);
+        scheduler.close();
+        assert_eq!(scheduler.wake().count(), 3);
+        assert_eq!(scheduler.take(places[0], now, Duration::ZERO), Next::Run(1));
+        assert_eq!(scheduler.take(places[1], now, Duration::ZERO), Next::End);
+    }
+
+    #[test]
+    fn a_thread_that_is_lost_does_not_count_as_running() {
+        let (mut scheduler, places) = scheduler(2);
+        let now = Instant::now();
+        scheduler.arrive(1, RequestClass::default(), now);
+        assert_eq!(scheduler.wake().collect::<Vec<_>>(), [places[1]]);
+        assert_eq!(scheduler.take(places[1], now, Duration::ZERO), Next::Run(1));
+        scheduler.lose_thread(places[1], now);
+        scheduler.arrive(2, RequestClass::default(), now);
+        assert_eq!(scheduler.wake().collect::<Vec<_>>(), [places[0]]);
+    }
+
+    #[test]
+    fn a_few_threads_are_asked_whether_they_could_run() {
+        let (mut scheduler, places) = scheduler(2 * RUNNABLE_ASKED_MAX);
+        let now = Instant::now();
+        scheduler.close();
+        assert_eq!(scheduler.wake().count(), 2 * RUNNABLE_ASKED_MAX);
+        for (request, place) in places.iter().enumerate() {
+            scheduler.arrive(request, RequestClass::default(), now);
+            assert_eq!(scheduler.take(*place, now, Duration::ZERO), Next::Run(request));
+            assert_eq!(scheduler.asked().count(), (request + 1).min(RUNNABLE_ASKED_MAX));
+        }
     }
 }
