@@ -293,6 +293,8 @@ pub const LONG_REQUEST: Duration = Duration::from_millis(2);
 pub const LONG_CLASS: Duration = Duration::from_millis(5);
 /// A request that lasts so long does not count as running any more, and holds back no other.
 pub const LASTING_MAX: Duration = Duration::from_millis(200);
+/// A request that was held back so long may have the last free thread.
+pub const HELD_BACK_MAX: Duration = Duration::from_secs(10);
 /// How long a thread works on quick requests before it reads its CPU time once more.
 pub const CPU_READ_AFTER: Duration = Duration::from_micros(500);
 /// Most classes of requests that are remembered to take so long; then the one longest out of use is forgotten.

@@ -6,7 +6,9 @@
 //! last times its class was asked for, will do so again; what nobody has asked for yet is a guess ([`ShortShare`]). A
 //! request that lasts because it waits, for the interpreter or for a database, says nothing of its class.
 //!
-//! Nothing is held back for ever: a request that lasts for [`LASTING_MAX`] holds back nobody any more.
+//! Nothing is held back for ever. A request that lasts for [`LASTING_MAX`] is excused: it does not count as running any
+//! more, and the next of its like may begin beside it, but not on the last thread, which is for the short ones. That,
+//! too, is to be had when the oldest has waited for [`HELD_BACK_MAX`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ use super::class_history::ClassHistory;
 use super::fault::{Fault, is_put_back};
 use super::request_class::RequestClass;
 use super::short_share::ShortShare;
-use crate::limits::{LASTING_MAX, LONG_CLASS, LONG_REQUEST};
+use crate::limits::{HELD_BACK_MAX, LASTING_MAX, LONG_CLASS, LONG_REQUEST};
 
 /// The place of one application thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub(super) struct RunQueue<T> {
     excused: usize,
     /// How many of those that are excused compute for long.
     excused_long: usize,
+    /// Whether the oldest of those that are held back has waited for very long.
+    is_overdue: bool,
     history: ClassHistory,
     short_share: ShortShare,
 }
@@ -54,12 +58,13 @@ struct Waiting<T> {
     item: T,
     class: RequestClass,
     arrival: u64,
+    since: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Work {
     since: Instant,
-    /// CPU time of the thread then, or a moment before.
+    /// CPU time of the thread then, or a moment before; of one that is excused, at the last look.
     cpu_before: Duration,
     class: RequestClass,
     /// When to look whether it computes.
@@ -82,6 +87,7 @@ impl<T> RunQueue<T> {
             long: 0,
             excused: 0,
             excused_long: 0,
+            is_overdue: false,
             history: ClassHistory::default(),
             short_share: ShortShare::default(),
         }
@@ -104,9 +110,9 @@ impl<T> RunQueue<T> {
     }
 
     /// Adds a request at the end.
-    pub(super) fn push(&mut self, item: T, class: RequestClass) {
+    pub(super) fn push(&mut self, item: T, class: RequestClass, now: Instant) {
         self.arrivals += 1;
-        let waiting = Waiting { item, class, arrival: self.arrivals };
+        let waiting = Waiting { item, class, arrival: self.arrivals, since: now };
         if self.is_long(class) {
             self.held_back.push_back(waiting);
         } else {
@@ -121,7 +127,12 @@ impl<T> RunQueue<T> {
 
     /// How many more long ones may be worked on, if `long_max` may at once.
     fn long_room(&self, long_max: usize) -> usize {
-        long_max.saturating_sub(self.long - self.excused_long)
+        if self.long < long_max {
+            return long_max - self.long;
+        }
+        let leaves_a_thread = self.long + 1 < self.works.len();
+        let is_excused = self.long - self.excused_long < long_max;
+        usize::from(is_excused && (leaves_a_thread || self.is_overdue))
     }
 
     /// How many requests could be taken now, if `long_max` long ones may be worked on at once.
@@ -154,6 +165,7 @@ impl<T> RunQueue<T> {
                 self.hold_back(first);
                 continue;
             }
+            self.is_overdue &= !is_long;
             if let Some(work) = self.works.get_mut(place.0) {
                 *work = Some(Work {
                     since: now,
@@ -227,23 +239,48 @@ impl<T> RunQueue<T> {
     /// Notes which threads have worked on something for long, and which of them compute. `cpu` tells the CPU time of
     /// the thread of a place.
     pub(super) fn find_long(&mut self, now: Instant, cpu: impl Fn(usize) -> Duration) {
-        for (place, work) in self.works.iter_mut().enumerate() {
-            let Some(work) = work.as_mut().filter(|work| !work.is_excused && work.look_at <= now) else {
-                continue;
-            };
-            work.look_at = now + LONG_REQUEST;
-            self.lasting += usize::from(!work.is_lasting);
-            work.is_lasting = true;
-            if !work.is_long {
-                work.is_long = cpu(place).saturating_sub(work.cpu_before) >= LONG_REQUEST;
-                self.long += usize::from(work.is_long);
+        let is_overdue = |oldest: &Waiting<T>| now.saturating_duration_since(oldest.since) >= HELD_BACK_MAX;
+        self.is_overdue = self.held_back.front().is_some_and(is_overdue);
+        for place in 0..self.works.len() {
+            let work = self.works.get(place).copied().flatten().filter(|work| work.look_at <= now);
+            let Some(mut work) = work else { continue };
+            if work.is_excused {
+                self.look_at_excused(&mut work, now, cpu(place));
+            } else {
+                self.look_at(&mut work, now, || cpu(place));
             }
-            if now.saturating_duration_since(work.since) >= LASTING_MAX {
-                work.is_excused = true;
-                self.lasting -= 1;
-                self.excused += 1;
-                self.excused_long += usize::from(work.is_long);
+            if let Some(slot) = self.works.get_mut(place) {
+                *slot = Some(work);
             }
+        }
+    }
+
+    fn look_at(&mut self, work: &mut Work, now: Instant, cpu: impl Fn() -> Duration) {
+        work.look_at = now + LONG_REQUEST;
+        self.lasting += usize::from(!work.is_lasting);
+        work.is_lasting = true;
+        if !work.is_long {
+            work.is_long = cpu().saturating_sub(work.cpu_before) >= LONG_REQUEST;
+            self.long += usize::from(work.is_long);
+        }
+        if now.saturating_duration_since(work.since) >= LASTING_MAX {
+            work.is_excused = true;
+            work.look_at = now + LASTING_MAX;
+            work.cpu_before = cpu();
+            self.lasting -= 1;
+            self.excused += 1;
+            self.excused_long += usize::from(work.is_long);
+        }
+    }
+
+    /// Whether it still computes.
+    fn look_at_excused(&mut self, work: &mut Work, now: Instant, cpu: Duration) {
+        work.look_at = now + LASTING_MAX;
+        let was_long =
+            std::mem::replace(&mut work.is_long, cpu.saturating_sub(work.cpu_before) >= LONG_REQUEST);
+        work.cpu_before = cpu;
+        for count in [&mut self.long, &mut self.excused_long] {
+            *count = *count + usize::from(work.is_long) - usize::from(was_long);
         }
     }
 

@@ -107,7 +107,7 @@ impl<T> Scheduler<T> {
             #[cfg(test)]
             self.usages.values_mut().for_each(|usage| usage.begin(now));
         }
-        self.run_queue.push(request, class);
+        self.run_queue.push(request, class, now);
     }
 
     /// Takes back the first request that satisfies `condition`, if no thread has it yet.

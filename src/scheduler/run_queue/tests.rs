@@ -20,7 +20,7 @@ fn queue(now: Instant) -> (RunQueue<u32>, [Place; 2]) {
     let mut queue = RunQueue::new();
     let places = [queue.add_place(), queue.add_place()];
     for _ in 0..2 {
-        queue.push(0, class(LONG));
+        queue.push(0, class(LONG), now);
         assert_eq!(queue.take(places[0], 1, now, CPU), Some(0));
         queue.leave(places[0], now + LONG_CLASS, all);
     }
@@ -40,9 +40,9 @@ fn drain(queue: &mut RunQueue<u32>, place: Place, now: Instant) -> Vec<u32> {
 fn first_come_is_first_served_while_no_long_one_is_worked_on() {
     let now = Instant::now();
     let (mut queue, places) = queue(now);
-    queue.push(1, class(SHORT));
-    queue.push(2, class(LONG));
-    queue.push(3, class(SHORT));
+    queue.push(1, class(SHORT), now);
+    queue.push(2, class(LONG), now);
+    queue.push(3, class(SHORT), now);
     assert_eq!(drain(&mut queue, places[0], now), [1, 2, 3]);
 }
 
@@ -51,7 +51,7 @@ fn short_ones_overtake_a_long_one_behind_another_that_is_worked_on() {
     let now = Instant::now();
     let (mut queue, places) = queue(now);
     for (item, number) in [(1, LONG), (2, LONG), (3, SHORT), (4, LONG), (5, SHORT)] {
-        queue.push(item, class(number));
+        queue.push(item, class(number), now);
     }
     assert_eq!(queue.take(places[0], 1, now, CPU), Some(1));
     assert_eq!(queue.takeable(1), 2);
@@ -65,8 +65,8 @@ fn short_ones_overtake_a_long_one_behind_another_that_is_worked_on() {
 fn as_many_long_ones_run_as_get_anywhere() {
     let now = Instant::now();
     let (mut queue, places) = queue(now);
-    queue.push(1, class(LONG));
-    queue.push(2, class(LONG));
+    queue.push(1, class(LONG), now);
+    queue.push(2, class(LONG), now);
     assert_eq!(queue.take(places[0], 2, now, CPU), Some(1));
     assert_eq!(queue.take(places[1], 2, now, CPU), Some(2));
 }
@@ -75,10 +75,10 @@ fn as_many_long_ones_run_as_get_anywhere() {
 fn what_turns_out_to_be_short_is_not_held_back_any_more() {
     let now = Instant::now();
     let (mut queue, places) = queue(now);
-    queue.push(1, class(LONG));
+    queue.push(1, class(LONG), now);
     assert_eq!(drain(&mut queue, places[0], now), [1]);
-    queue.push(2, class(LONG));
-    queue.push(3, class(LONG));
+    queue.push(2, class(LONG), now);
+    queue.push(3, class(LONG), now);
     assert_eq!(queue.take(places[0], 1, now, CPU), Some(2));
     assert_eq!(queue.take(places[1], 1, now, CPU), Some(3));
 }
@@ -89,13 +89,13 @@ fn another_of_what_takes_long_now_is_held_back_until_that_has_ended() {
     let mut queue = RunQueue::new();
     let places = [queue.add_place(), queue.add_place()];
     for (item, number) in [(1, LONG), (2, LONG), (3, SHORT)] {
-        queue.push(item, class(number));
+        queue.push(item, class(number), now);
     }
     assert_eq!(queue.take(places[0], 1, now, CPU), Some(1));
     queue.find_long(now + LONG_REQUEST, |_| CPU + LONG_REQUEST);
     assert_eq!(queue.take(places[1], 1, now, CPU), Some(3));
-    queue.push(4, class(LONG));
-    queue.push(5, class(SHORT));
+    queue.push(4, class(LONG), now);
+    queue.push(5, class(SHORT), now);
     assert_eq!(queue.takeable(1), 1);
     // It was not so long after all.
     queue.leave(places[0], now + LONG_REQUEST, all);
@@ -108,9 +108,9 @@ fn one_that_waits_for_long_is_overtaken_but_says_nothing_of_its_class() {
     let now = Instant::now();
     let (mut queue, places) = queue(now);
     for item in 0..=2 {
-        queue.push(item, class(SHORT));
+        queue.push(item, class(SHORT), now);
         assert_eq!(queue.take(places[0], 1, now, CPU), Some(item));
-        queue.push(10, class(SHORT));
+        queue.push(10, class(SHORT), now);
         queue.find_long(now + LONG_CLASS, |_| CPU + MOMENT);
         assert_eq!((queue.overtaken(), queue.takeable(0)), (1, 1), "another thread may take the next");
         assert_eq!(queue.take(places[1], 0, now, CPU), Some(10));
@@ -126,12 +126,12 @@ fn one_that_took_long_once_is_not_held_back() {
     let now = Instant::now();
     let (mut queue, places) = queue(now);
     for taken in [LONG_CLASS, MOMENT, LONG_CLASS] {
-        queue.push(0, class(SHORT));
+        queue.push(0, class(SHORT), now);
         queue.take(places[0], 1, now, CPU);
         queue.leave(places[0], now + taken, all);
     }
-    queue.push(1, class(LONG));
-    queue.push(2, class(SHORT));
+    queue.push(1, class(LONG), now);
+    queue.push(2, class(SHORT), now);
     assert_eq!(queue.take(places[0], 1, now, CPU), Some(1));
     assert_eq!(queue.take(places[1], 1, now, CPU), Some(2));
 }
@@ -142,9 +142,9 @@ fn one_that_arrived_before_its_class_was_known_is_held_back_when_its_turn_comes(
     let mut queue = RunQueue::new();
     let places = [queue.add_place(), queue.add_place()];
     for item in 0..=3 {
-        queue.push(item, class(LONG));
+        queue.push(item, class(LONG), now);
     }
-    queue.push(4, class(SHORT));
+    queue.push(4, class(SHORT), now);
     for item in 0..=1 {
         assert_eq!(queue.take(places[0], 1, now, CPU), Some(item));
         queue.leave(places[0], now + LONG_CLASS, all);
@@ -160,11 +160,11 @@ fn only_a_thread_that_works_long_is_overtaken_and_only_by_what_is_probably_short
     let now = Instant::now();
     let (mut queue, places) = queue(now);
     for item in 0..50 {
-        queue.push(item, class(SHORT));
+        queue.push(item, class(SHORT), now);
     }
     drain(&mut queue, places[0], now);
-    queue.push(1, class(3));
-    queue.push(2, class(SHORT));
+    queue.push(1, class(3), now);
+    queue.push(2, class(SHORT), now);
     assert_eq!(queue.take(places[0], 1, now, CPU), Some(1));
     assert_eq!(queue.overtaken(), 0);
     queue.find_long(now + LONG_REQUEST, |_| CPU + LONG_REQUEST);
@@ -179,12 +179,12 @@ fn a_single_thread_takes_everything_in_order() {
     let mut queue = RunQueue::new();
     let place = queue.add_place();
     for _ in 0..=2 {
-        queue.push(0, class(LONG));
+        queue.push(0, class(LONG), now);
         queue.take(place, 1, now, CPU);
         queue.leave(place, now + LONG_CLASS, all);
     }
     for (item, number) in [(1, LONG), (2, SHORT), (3, LONG)] {
-        queue.push(item, class(number));
+        queue.push(item, class(number), now);
     }
     assert_eq!(drain(&mut queue, place, now), [1, 2, 3]);
 }
@@ -193,8 +193,10 @@ fn a_single_thread_takes_everything_in_order() {
 fn whatever_lasts_for_very_long_holds_back_nobody_any_more() {
     let now = Instant::now();
     let (mut queue, places) = queue(now);
+    // A third thread, for short ones.
+    queue.add_place();
     for (item, number) in [(1, LONG), (2, LONG), (3, LONG)] {
-        queue.push(item, class(number));
+        queue.push(item, class(number), now);
     }
     assert_eq!(queue.take(places[0], 1, now, CPU), Some(1));
     queue.find_long(now + LASTING_MAX / 2, |_| CPU + LASTING_MAX / 2);
@@ -210,10 +212,46 @@ fn whatever_lasts_for_very_long_holds_back_nobody_any_more() {
 }
 
 #[test]
+fn the_last_thread_is_for_short_ones_unless_a_long_one_has_waited_for_very_long() {
+    let now = Instant::now();
+    let (mut queue, places) = queue(now);
+    for item in 1..=2 {
+        queue.push(item, class(LONG), now);
+    }
+    assert_eq!(queue.take(places[0], 1, now, CPU), Some(1));
+    queue.find_long(now + LASTING_MAX, |_| CPU + LASTING_MAX);
+    assert_eq!(queue.takeable(1), 0);
+    queue.push(3, class(SHORT), now);
+    assert_eq!(queue.take(places[1], 1, now, CPU), Some(3));
+    queue.leave(places[1], now + MOMENT, all);
+    assert_eq!(queue.takeable(2), 1, "if two get anywhere, both may be long");
+    queue.find_long(now + HELD_BACK_MAX, |_| CPU + HELD_BACK_MAX);
+    assert_eq!(queue.take(places[1], 1, now, CPU), Some(2));
+}
+
+#[test]
+fn one_that_is_excused_and_blocks_holds_back_nobody() {
+    let now = Instant::now();
+    let (mut queue, places) = queue(now);
+    for item in 1..=2 {
+        queue.push(item, class(LONG), now);
+    }
+    assert_eq!(queue.take(places[0], 1, now, CPU), Some(1));
+    queue.find_long(now + LASTING_MAX, |_| CPU + LASTING_MAX);
+    assert_eq!(queue.takeable(1), 0, "it computes");
+    queue.find_long(now + LASTING_MAX * 2, |_| CPU + LASTING_MAX);
+    assert_eq!((queue.takeable(1), queue.overtaken()), (1, 1), "it did not any more");
+    queue.find_long(now + LASTING_MAX * 3, |_| CPU + LASTING_MAX * 2);
+    assert_eq!(queue.takeable(1), 0, "it does again");
+    queue.leave(places[0], now + LASTING_MAX * 4, all);
+    assert_eq!((queue.long, queue.excused, queue.excused_long), (0, 0, 0));
+}
+
+#[test]
 fn one_that_blocks_for_very_long_does_not_count_as_running() {
     let now = Instant::now();
     let (mut queue, places) = queue(now);
-    queue.push(1, class(SHORT));
+    queue.push(1, class(SHORT), now);
     queue.take(places[0], 1, now, CPU);
     queue.find_long(now + LASTING_MAX, |_| CPU);
     assert_eq!((queue.overtaken(), queue.long), (1, 0));
@@ -225,11 +263,11 @@ fn one_that_turns_out_to_be_long_keeps_its_place_before_newer_ones() {
     let mut queue = RunQueue::new();
     let places = [queue.add_place(), queue.add_place()];
     for item in [1, 2, 3] {
-        queue.push(item, class(LONG));
+        queue.push(item, class(LONG), now);
     }
     assert_eq!(queue.take(places[0], 1, now, CPU), Some(1));
     queue.find_long(now + LONG_REQUEST, |_| CPU + LONG_REQUEST);
-    queue.push(4, class(LONG));
+    queue.push(4, class(LONG), now);
     assert_eq!(queue.take(places[1], 1, now, CPU), None, "all are held back");
     let order: Vec<u32> = std::iter::from_fn(|| {
         queue.leave(places[0], now + LONG_CLASS, all);
@@ -245,18 +283,18 @@ fn a_class_that_is_long_no_more_keeps_its_order_whoever_found_that_out() {
     let mut queue = RunQueue::new();
     let places = [queue.add_place(), queue.add_place(), queue.add_place()];
     // One that was taken before its class was known ends while another class is long, too.
-    queue.push(1, class(LONG));
+    queue.push(1, class(LONG), now);
     assert_eq!(queue.take(places[0], 1, now, CPU), Some(1));
     for (item, number) in [(0, LONG), (0, LONG), (0, 3), (0, 3)] {
-        queue.push(item, class(number));
+        queue.push(item, class(number), now);
         queue.take(places[1], 9, now, CPU);
         queue.leave(places[1], now + LONG_CLASS, all);
     }
-    queue.push(2, class(3));
+    queue.push(2, class(3), now);
     assert_eq!(queue.take(places[2], 1, now, CPU), Some(2));
-    queue.push(3, class(LONG));
+    queue.push(3, class(LONG), now);
     assert_eq!(queue.takeable(1), 0);
     queue.leave(places[0], now + MOMENT, all);
-    queue.push(4, class(LONG));
+    queue.push(4, class(LONG), now);
     assert_eq!(queue.take(places[0], 1, now, CPU), Some(3));
 }

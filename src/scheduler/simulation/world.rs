@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::{Cores, CpuSample, Next, Place, RequestClass, Scheduler};
 use super::application::{Dice, Model, Program, RENDER_US};
-use crate::limits::{LASTING_MAX, LONG_REQUEST};
+use crate::limits::{HELD_BACK_MAX, LASTING_MAX, LONG_REQUEST};
 
 /// How long a thread keeps the interpreter when others want it.
 const SLICE_US: u64 = 1_000;
@@ -445,8 +445,9 @@ impl World {
     fn nobody_waits_for_ever(&mut self) -> Promise {
         let programs = || self.requests.iter().map(|request| request.program).filter(|it| !it.is_endless());
         let longest = programs().map(|program| program.duration_us()).max().unwrap_or(0);
-        let lasting = u64::try_from(LASTING_MAX.as_micros()).unwrap();
-        let patience = lasting * 3 / 2 + longest * 4 * self.clients as u64;
+        // With two threads, one of which computes for ever, the other is for short requests.
+        let held_back = if self.threads.len() == 2 { HELD_BACK_MAX } else { LASTING_MAX * 3 / 2 };
+        let patience = u64::try_from(held_back.as_micros()).unwrap() + longest * 4 * self.clients as u64;
         let now = self.now;
         let oldest = self.scheduler.withdraw(|_| true).map(|request| self.requests[request].asked_at);
         match oldest {
