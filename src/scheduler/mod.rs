@@ -1,9 +1,9 @@
 //! Who runs when. Pure: what happened and `now` go in, what to do comes out; no lock, thread, clock or I/O.
 //!
-//! [`Scheduler`] decides which request a thread takes next ([`run_queue`]), of which class it is ([`RequestClass`]), and
-//! how many threads run at once ([`concurrency_limit`]), by what the application makes of the CPU ([`CpuSample`]). Its
-//! owner is the queue, which has the lock and the threads. [`SwitchPolicy`] decides when a thread must hand over the
-//! interpreter. Both are simulated against models of applications.
+//! [`Scheduler`] decides which request a thread takes next ([`run_queue`]), by classes of them ([`RequestClass`]), and
+//! how many threads run at once ([`concurrency_limit`]), by what the application makes of the CPU ([`CpuSample`]).
+//! Its owner is the queue, which has the lock and the threads. [`SwitchPolicy`] decides when a thread must hand over
+//! the interpreter. Both are simulated against models of applications.
 
 mod class_history;
 mod concurrency_limit;

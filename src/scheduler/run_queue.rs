@@ -140,10 +140,10 @@ impl<T> RunQueue<T> {
         self.waiting.len() + self.held_back.len().min(self.long_room(long_max))
     }
 
-    /// Threads that do not count among those that run, so that as many others may: those whose work lasts, if what waits
-    /// behind it is probably short, and those that are excused. Of those that last without computing, one: the others
-    /// may last because so many threads want the interpreter, and one more would make that worse. If they are blocked,
-    /// the limit will rise.
+    /// Threads that do not count among those that run, so that as many others may: those whose work lasts, if what
+    /// waits behind it is probably short, and those that are excused. Of those that last without computing, one: the
+    /// others may last because so many threads want the interpreter, and one more would make that worse. If they are
+    /// blocked, the limit will rise.
     pub(super) fn overtaken(&self) -> usize {
         let short_ones_wait = !self.waiting.is_empty() && self.short_share.is_substantial();
         let computing = self.long - self.excused_long;

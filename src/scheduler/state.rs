@@ -21,14 +21,14 @@ pub enum Next<T> {
     End,
 }
 
-/// An observation of the application's use of the CPU, of which one question is open: whether a thread could go on if it
-/// had a core.
+/// An observation of the application's use of the CPU. One question is open: whether a thread could go on if it had a
+/// core.
 #[derive(Clone, Copy, Debug)]
 pub struct Observation(Usage);
 
 /// See the module's page. Requests are whatever `T` is.
 ///
-/// Who owns it tells it what happens, in this order: [`Scheduler::arrive`] and then [`Scheduler::wake`]; for each thread
+/// Its owner tells it what happens, in this order: [`Scheduler::arrive`] and then [`Scheduler::wake`]; for each thread
 /// [`Scheduler::end`] and [`Scheduler::take`], then [`Scheduler::wake_beside`] or [`Scheduler::park`]. While requests
 /// wait, [`Scheduler::observe`] and [`Scheduler::learn`] when [`Scheduler::sample_due`] says so, then
 /// [`Scheduler::wake`].
