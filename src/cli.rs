@@ -16,7 +16,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use settings::{Action, Settings};
+pub use settings::{CliAction, CliSettings};
 
 /// The name of the program, before every complaint.
 pub const PROGRAM: &str = "spawn";
@@ -368,13 +368,13 @@ struct Words {
     version: bool,
 }
 
-/// The command line of one run as options, unchecked but for their names; other sources are [`Settings`]' part.
+/// The command line of one run as options, unchecked but for their names; other sources are [`CliSettings`]' part.
 ///
 /// # Errors
 /// Not an error alone: `--help` and its like are answered this way too, with status 0. An unknown option or a
 /// missing value is [`EXIT_USAGE`].
 pub fn parse(words: &[String]) -> Result<RawOptions, Exit> {
-    Settings::of_command_line(words)?.raw()
+    CliSettings::of_command_line(words)?.raw()
 }
 
 /// The command line of one run as a checked configuration; see [`parse`] and [`Config::from_words`].
@@ -382,7 +382,7 @@ pub fn parse(words: &[String]) -> Result<RawOptions, Exit> {
 /// # Errors
 /// What either of the two refuses.
 pub fn configure(words: &[String], default_processes: usize) -> Result<Config, Exit> {
-    Settings::of_command_line(words)?.config(default_processes)
+    CliSettings::of_command_line(words)?.config(default_processes)
 }
 
 /// The text of `spawn --help`.

@@ -36,11 +36,11 @@ pub use application::{ApplicationSettings, current_directory};
 pub use bind::Bind;
 pub use extras::Extra;
 pub use factory_options::FactoryOptions;
-pub use green::{Green, GreenLibrary};
+pub use green::{GreenLibrary, GreenSettings};
 pub use logging::{AccessLogFormat, LogFormat, LogLevel, LogPart, Logging};
 pub use pin::Pin;
 pub use proxies::{Network, Proxies, ProxyProtocol};
-pub use reactor::Reactor;
+pub use reactor::ReactorChoice;
 pub use service::{Account, Service, UnixSocket};
 pub use spill::Spill;
 
@@ -71,7 +71,7 @@ pub struct Config {
     /// Application threads of each process; 0 in green mode.
     pub threads: usize,
     /// Green mode, if that is on: green threads on the main thread answer requests.
-    pub green: Option<Green>,
+    pub green: Option<GreenSettings>,
     /// Whether a connection may carry more than one request (RFC 9112 section 9.3).
     pub keep_alive: bool,
     /// Where access log lines go.
@@ -99,7 +99,7 @@ pub struct Config {
     /// What a client may send, and how slowly.
     pub http: HttpLimits,
     /// Which event loop executors use.
-    pub reactor: Reactor,
+    pub reactor: ReactorChoice,
     /// Connections that one process holds; more wait in the kernel's queue.
     pub connections_max: usize,
     /// The application is called before a request's body has arrived.

@@ -3,7 +3,7 @@
 //! `docs/architecture.md` shows the house on one page. This file is the extension module `spawning._core`: what
 //! Python may call, a dozen lines each.
 
-pub mod birth;
+pub mod bootstrap;
 pub mod cli;
 pub mod config;
 pub mod gateway;
@@ -33,8 +33,8 @@ mod _core {
 
     use pyo3::prelude::*;
 
-    use crate::birth::{Newborn, StatusNewborn};
-    use crate::cli::{Action, Exit, Settings};
+    use crate::bootstrap::{StatusResources, WorkerResources};
+    use crate::cli::{CliAction, CliSettings, Exit};
     use crate::config::Logging;
     use crate::config::{Config, Extra};
     use crate::gateway::Application;
@@ -42,12 +42,12 @@ mod _core {
     use crate::python::{PythonApplication, tell_children_by};
     use crate::supervisor::Commands;
     use crate::supervisor::evaluate::{Depth, evaluate};
-    use crate::sys::standard_streams::Stream;
+    use crate::sys::standard_streams::StandardStream;
     use crate::sys::{affinity, fork, output};
     use crate::{log, supervisor};
 
     /// The exit status of a worker that could not even begin (`EX_SOFTWARE` of sysexits.h).
-    const EXIT_NOT_BORN: i32 = 70;
+    const EXIT_NO_BOOTSTRAP: i32 = 70;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -71,11 +71,11 @@ mod _core {
     fn spawn(words: &[String], interpreter: &[OsString], python: &str) -> Result<i32, Exit> {
         let run = |module: &str| [interpreter, &["-m".into(), module.into()]].concat();
         let processes = affinity::default_processes();
-        let mut settings = Settings::read(words, env::vars_os())?;
+        let mut settings = CliSettings::read(words, env::vars_os())?;
         let mut config = settings.config(processes)?;
         must_be_installed(&settings, &config)?;
         let action = settings.action()?;
-        let depth = if action == Action::Check { Depth::Application } else { Depth::Factory };
+        let depth = if action == CliAction::Check { Depth::Application } else { Depth::Factory };
         if depth == Depth::Application || !config.has_default_factory() {
             match evaluate(&run("spawning.evaluate"), &config, depth) {
                 Ok(answer) => settings.add_answer(&answer, &config.factory)?,
@@ -85,11 +85,11 @@ mod _core {
             must_be_installed(&settings, &config)?;
         }
         match action {
-            Action::Check => {
+            CliAction::Check => {
                 Err(Exit::answer("the options are valid and the application loads\n".to_owned()))
             }
-            Action::PrintConfig => Err(Exit::answer(settings.table(&config))),
-            Action::Serve => {
+            CliAction::PrintConfig => Err(Exit::answer(settings.table(&config))),
+            CliAction::Serve => {
                 log::init(config.logging);
                 let commands = Commands { worker: run("spawning.worker"), status: run("spawning.status") };
                 Ok(supervisor::run(config, commands, python))
@@ -98,7 +98,7 @@ mod _core {
     }
 
     /// Refuses a configuration that needs a library of Python which is not there.
-    fn must_be_installed(settings: &Settings, config: &Config) -> Result<(), Exit> {
+    fn must_be_installed(settings: &CliSettings, config: &Config) -> Result<(), Exit> {
         let is_missing = |py: Python<'_>, extra: &Extra| {
             let find_spec = py.import("importlib.util")?.getattr("find_spec")?;
             Ok::<bool, PyErr>(find_spec.call1((extra.module,))?.is_none())
@@ -112,27 +112,27 @@ mod _core {
             .map_or(Ok(()), |extra| Err(settings.refuse(extra.missing())))
     }
 
-    /// Lives a worker's life, born through descriptor `birth`; returns the exit status.
+    /// Lives a worker's life, started through descriptor `bootstrap`; returns the exit status.
     #[pyfunction]
-    fn worker(py: Python<'_>, birth: i32) -> i32 {
+    fn worker(py: Python<'_>, bootstrap: i32) -> i32 {
         let prepared = py.detach(|| {
-            let newborn = Newborn::receive(birth)
-                .inspect(|newborn| log::init(newborn.birth.config.logging))
+            let resources = WorkerResources::receive(bootstrap)
+                .inspect(|resources| log::init(resources.bootstrap.config.logging))
                 .inspect_err(|_| log::init(Logging::default()))?;
             log::start_writer();
             tell_children_by(fork::is_child);
             let application = PythonApplication::new(
-                newborn.birth.config.clone(),
-                newborn.birth.slot,
-                newborn.birth.private_directory.clone(),
+                resources.bootstrap.config.clone(),
+                resources.bootstrap.slot,
+                resources.bootstrap.private_directory.clone(),
             )?;
-            Ok::<_, io::Error>((newborn, Arc::new(application) as Arc<dyn Application>))
+            Ok::<_, io::Error>((resources, Arc::new(application) as Arc<dyn Application>))
         });
         let status = match prepared {
-            Ok((newborn, application)) => py.detach(|| crate::worker::run(newborn, &application)),
+            Ok((resources, application)) => py.detach(|| crate::worker::run(resources, &application)),
             Err(error) => {
                 tracing::error!(%error, "this process cannot be a worker; `spawn` starts them");
-                EXIT_NOT_BORN
+                EXIT_NO_BOOTSTRAP
             }
         };
         py.detach(log::finish);
@@ -158,7 +158,7 @@ mod _core {
     /// Waits, without the interpreter, until the standard stream of that number can be written or something is wrong.
     #[pyfunction]
     fn wait_until_writable(py: Python<'_>, descriptor: i32) {
-        let stream = if descriptor == 1 { Stream::Output } else { Stream::Error };
+        let stream = if descriptor == 1 { StandardStream::Output } else { StandardStream::Error };
         py.detach(|| output::wait_until_writable(stream.as_fd(), LOG_RETRY_PAUSE));
     }
 
@@ -170,21 +170,21 @@ mod _core {
         }
     }
 
-    /// Is the status process, born through descriptor `birth`; returns the exit status.
+    /// Is the status process, started through descriptor `bootstrap`; returns the exit status.
     #[pyfunction]
-    fn status(py: Python<'_>, birth: i32) -> i32 {
-        py.detach(|| match StatusNewborn::receive(birth) {
-            Ok(newborn) => {
-                log::init(newborn.birth.config.logging);
+    fn status(py: Python<'_>, bootstrap: i32) -> i32 {
+        py.detach(|| match StatusResources::receive(bootstrap) {
+            Ok(resources) => {
+                log::init(resources.bootstrap.config.logging);
                 log::start_writer();
-                let status = crate::status::run(newborn);
+                let status = crate::status::run(resources);
                 log::finish();
                 status
             }
             Err(error) => {
                 log::init(Logging::default());
                 tracing::error!(%error, "this process cannot be the status process; `spawn` starts it");
-                EXIT_NOT_BORN
+                EXIT_NO_BOOTSTRAP
             }
         })
     }

@@ -119,12 +119,12 @@ pub const QUEUE_FEW_MAX: usize = 32;
 /// Seconds after which a client that was answered 503 may try again.
 pub const RETRY_AFTER_S: u32 = 1;
 /// Most responses that wait for each other to be sent together.
-pub const COMPANY_MAX: usize = 32;
-/// Requests that wait for the application, for each response that waits for company.
-pub const COMPANY_WAITING: usize = 2;
+pub const BATCH_RESPONSES_MAX: usize = 32;
+/// Requests that wait for the application, for each response of a batch.
+pub const BATCH_WAITING_MIN: usize = 2;
 /// An application that answers sooner than this has all its responses sent together.
 pub const FAST_APPLICATION: Duration = Duration::from_micros(20);
-/// How long a response of such an application waits for company.
+/// How long a response of such an application waits for others.
 pub const FAST_DELAY_MAX: Duration = Duration::from_micros(100);
 /// How long any other response does.
 pub const SLOW_DELAY_MAX: Duration = Duration::from_millis(2);
@@ -138,7 +138,7 @@ pub const UPLOAD_LOOK_PAUSE: Duration = Duration::from_millis(250);
 /// Bytes of a response that stay in memory while a slow client takes them; more go to a temporary file.
 pub const RESPONSE_BACKLOG_BYTES_MAX: usize = 64 * 1024;
 /// How long a client may take nothing before that; one that keeps up nearly is quicker without a file.
-pub const RESPONSE_PATIENCE: Duration = Duration::from_millis(5);
+pub const RESPONSE_SPILL_DELAY: Duration = Duration::from_millis(5);
 /// A body this long is sent from where the application has it; a shorter one is copied, which is quicker, in bytes.
 pub const LENT_BYTES_MIN: usize = 64 * 1024;
 /// Parts of a response that follow each other sooner than this are sent together.
@@ -164,7 +164,7 @@ pub const LOG_QUEUE_BYTES_MAX: usize = 1024 * 1024;
 /// How soon it is tried again to write to a standard stream that could not be written.
 pub const LOG_RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long the last lines of a process that ends have to be written.
-pub const LOG_FINISH_PATIENCE: Duration = Duration::from_secs(1);
+pub const LOG_FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Bytes of a large request body that are written to its temporary file at once.
 pub const SPILL_WRITE_BYTES: usize = 256 * 1024;
@@ -173,7 +173,7 @@ pub const READ_BYTES: usize = 64 * 1024;
 /// How long a connection that we close stays open for the client to read our last words.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may send nothing meanwhile.
-pub const LINGER_SILENCE_MAX: Duration = Duration::from_secs(2);
+pub const LINGER_IDLE_MAX: Duration = Duration::from_secs(2);
 /// Bytes discarded meanwhile; a client that sends more is cut off. Browsers read no refusal before they have sent all.
 pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The shortest time between two looks at the deadlines of all connections.
@@ -188,7 +188,7 @@ pub const ACCEPT_YIELD: Duration = Duration::from_micros(100);
 pub const ACCEPT_YIELDS_MAX: u32 = 5;
 /// If as many connections as are open lasted no longer and have ended in the last one or two such windows, they come
 /// and go so fast that processes with requests waiting need not share them out evenly.
-pub const TURNOVER_WINDOW: Duration = Duration::from_millis(100);
+pub const CHURN_WINDOW: Duration = Duration::from_millis(100);
 /// Connections accepted in one turn of an executor.
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// How long accepting pauses when the process has no descriptor left.
@@ -197,15 +197,15 @@ pub const ACCEPT_EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 pub const SEND_FILE_BYTES: usize = 512 * 1024;
 
 /// How long a draining process keeps idle connections open for requests that may be on their way.
-pub const DRAIN_PATIENCE: Duration = Duration::from_millis(500);
+pub const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_millis(500);
 /// A process that looks for the end of that so much too late has been stopped, and its clients perhaps with it: they
 /// get the time anew.
 pub const DRAIN_LATENESS_MAX: Duration = Duration::from_millis(250);
 /// How long before a drain is ended by force the connections that applications have taken over are cut, at most: their
 /// threads have a moment to notice it.
-pub const TAKEN_OVER_CUT_LEAD_MAX: Duration = Duration::from_secs(1);
+pub const UPGRADED_CUT_LEAD_MAX: Duration = Duration::from_secs(1);
 /// How long application threads have to end after the last connection of their process has closed.
-pub const JOIN_PATIENCE: Duration = Duration::from_secs(5);
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a worker's main thread shows that it is alive.
 pub const HEARTBEAT_PAUSE: Duration = Duration::from_secs(1);
 /// Field names whose environ key an application thread remembers.
@@ -213,10 +213,10 @@ pub const HEADER_NAMES_REMEMBERED_MAX: usize = 1024;
 /// Seconds a worker's main thread or an executor may show no life before the worker is replaced.
 pub const STUCK_TIMEOUT_S: u64 = 60;
 /// The shortest time between two looks at the limits of workers.
-pub const VERDICT_PAUSE: Duration = Duration::from_secs(1);
+pub const LIMIT_CHECK_PAUSE: Duration = Duration::from_secs(1);
 /// The shortest time between two measurements of memory, each of which walks the page tables of every worker.
 pub const MEMORY_PAUSE: Duration = Duration::from_secs(2);
-/// A worker younger than this is not replaced for its memory or its age: one that is born too large must not spin.
+/// A worker younger than this is not replaced for its memory or its age: one that is too large must not spin.
 pub const REPLACE_AGE_MIN: Duration = Duration::from_secs(5);
 /// The longest wait before all workers are replaced again for their memory, when that did not help before.
 pub const MEMORY_RELOAD_WAIT_MAX: Duration = Duration::from_secs(600);
@@ -249,7 +249,7 @@ pub const STATUS_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the status process may take for its last answers when another takes its place.
 pub const STATUS_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// A worker whose main thread has shown no life for this long is said to be silent.
-pub const STATUS_SILENCE_MAX: Duration = Duration::from_secs(10);
+pub const STATUS_HEARTBEAT_AGE_MAX: Duration = Duration::from_secs(10);
 /// Longest message between the supervisor and a worker, in bytes; a longer traceback is cut in the middle.
 pub const CONTROL_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Connections the kernel may hold for a listening socket before a worker accepts them (listen(2)); the kernel lowers

@@ -25,7 +25,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use self::output::Output;
 use crate::config::{LogFormat, LogLevel, Logging};
-use crate::limits::{LOG_FINISH_PATIENCE, LOG_RETRY_PAUSE};
+use crate::limits::{LOG_FINISH_TIMEOUT, LOG_RETRY_PAUSE};
 
 /// The environment variable that chooses what is logged, for example `debug` or `spawning::supervisor=trace`.
 pub const FILTER_VARIABLE: &str = "SPAWNING_LOG";
@@ -54,7 +54,7 @@ pub fn init(logging: Logging) {
         .with_writer(|| Emit)
         // Nobody could read it, and to print it could panic.
         .log_internal_errors(false)
-        .event_format(Line { format: logging.format })
+        .event_format(LogLine { format: logging.format })
         .finish();
     // An error means that somebody has decided already.
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
@@ -87,7 +87,7 @@ pub fn retry() {
 
 /// Gives the last lines of a process that ends a moment to be written.
 pub fn finish() {
-    output().finish(LOG_FINISH_PATIENCE);
+    output().finish(LOG_FINISH_TIMEOUT);
 }
 
 /// Hands each event over whole; never fails.
@@ -160,11 +160,11 @@ fn event(level: Level, values: &[(&'static str, Value)]) -> Vec<u8> {
 }
 
 /// Writes an event as one line.
-struct Line {
+struct LogLine {
     format: LogFormat,
 }
 
-impl<S, N> FormatEvent<S, N> for Line
+impl<S, N> FormatEvent<S, N> for LogLine
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,

@@ -13,6 +13,7 @@ mod limits_page;
 #[path = "architecture/source.rs"]
 mod source;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -22,15 +23,15 @@ use source::{Name, SOURCES, Source, Word, files_below, read, root};
 const MAY_IMPORT: [(&str, &str); 16] = [
     ("lib", "everything"),
     ("cli", "config"),
-    ("supervisor", "birth, scoreboard, config, limits, log, sys"),
-    ("worker", "gateway, scheduler, reactor, http, birth, scoreboard, config, limits, log, sys"),
+    ("supervisor", "bootstrap, scoreboard, config, limits, log, sys"),
+    ("worker", "gateway, scheduler, reactor, http, bootstrap, scoreboard, config, limits, log, sys"),
     ("python", "gateway, scheduler, http, config, limits, log, sys"),
-    ("status", "reactor, http, birth, scoreboard, config, limits, sys"),
+    ("status", "reactor, http, bootstrap, scoreboard, config, limits, sys"),
     ("gateway", "scheduler, http, limits"),
     ("scheduler", "limits"),
     ("reactor", "limits, sys"),
     ("http", "limits"),
-    ("birth", "scoreboard, config, limits, sys"),
+    ("bootstrap", "scoreboard, config, limits, sys"),
     ("scoreboard", "limits, sys"),
     ("config", "limits"),
     ("limits", "nothing"),
@@ -128,6 +129,11 @@ fn nothing_panics_on_purpose() {
 fn the_lints_that_forbid_panics_and_unsafe_are_in_force() {
     assert_none(&lints_missing(&read("Cargo.toml")));
     assert_none(&each_source(lints_switched_off));
+}
+
+#[test]
+fn no_two_types_share_a_name() {
+    assert_none(&shared_names(&SOURCES));
 }
 
 #[test]
@@ -251,6 +257,25 @@ fn lints_switched_off(source: &Source) -> Vec<String> {
     });
     off.map(|name| source.complain(name.line, &format!("{} must stay denied", name.segments.join("::"))))
         .collect()
+}
+
+/// The types of `src/` whose name another one has, but for those that take each other's place in other builds.
+fn shared_names(sources: &[Source]) -> Vec<String> {
+    let mut first: BTreeMap<&str, String> = BTreeMap::new();
+    let mut shared = Vec::new();
+    for source in sources.iter().filter(|source| !source.is_in(&["src/reactor/no_ring.rs"])) {
+        for [keyword, name] in source.words.windows(2).filter_map(|pair| pair.first_chunk()) {
+            if !matches!(keyword.text.as_str(), "struct" | "enum" | "trait") {
+                continue;
+            }
+            let here = source.complain(name.line, &format!("another type has the name {}", name.text));
+            match first.entry(&name.text) {
+                Entry::Vacant(entry) => drop(entry.insert(here)),
+                Entry::Occupied(other) => shared.extend([other.get().clone(), here]),
+            }
+        }
+    }
+    shared
 }
 
 fn too_long(source: &Source) -> Vec<String> {

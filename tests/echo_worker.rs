@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use spawning::birth::{Newborn, Order, Report, SupervisorControl};
+use spawning::bootstrap::{Order, Report, SupervisorControl, WorkerResources};
 use spawning::config::Config;
 use spawning::gateway::{Application, EchoApplication, LoadFailure, Queue, ThreadWatch};
 use spawning::scoreboard::Scoreboard;
@@ -75,10 +75,10 @@ impl Worker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let (newborn, control) =
-            Newborn::in_process(config(), vec![0], vec![OwnedFd::from(listener)]).unwrap();
-        let scoreboard = newborn.scoreboard.clone();
-        let thread = std::thread::spawn(move || worker::run(newborn, &application()));
+        let (resources, control) =
+            WorkerResources::in_process(config(), vec![0], vec![OwnedFd::from(listener)]).unwrap();
+        let scoreboard = resources.scoreboard.clone();
+        let thread = std::thread::spawn(move || worker::run(resources, &application()));
         let worker = Self { address, control, scoreboard, thread };
         assert_eq!(worker.report(), Some(Report::Ready));
         worker.control.send(Order::Accept).unwrap();

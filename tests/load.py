@@ -18,7 +18,7 @@ from wire import CLOSE, HOST, message
 
 TIMEOUT_S = 60.0
 #: How long a worker that drains leaves a connection open whose next request may be on its way.
-DRAIN_PATIENCE_S = 0.5
+DRAIN_IDLE_TIMEOUT_S = 0.5
 #: How a connection ends before the first byte of an answer.
 UNANSWERED = (Unanswered, ConnectionResetError, BrokenPipeError)
 
@@ -38,7 +38,7 @@ class Connection:
         try:
             self._socket.sendall(raw)
         finally:
-            self.came_late = time.monotonic() - used_before > DRAIN_PATIENCE_S
+            self.came_late = time.monotonic() - used_before > DRAIN_IDLE_TIMEOUT_S
         with self._socket.makefile("rb") as stream:
             return read_response(stream, head=raw.startswith(b"HEAD "))
 

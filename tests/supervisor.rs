@@ -17,18 +17,18 @@ use std::time::{Duration, Instant};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
-use spawning::birth::{Newborn, Order, Report};
+use spawning::bootstrap::{Order, Report, WorkerResources};
 use spawning::config::{
-    AccessLog, AccessLogFormat, ApplicationSettings, Bind, Config, Logging, Pin, Proxies, Reactor, Reload,
-    Service, Spill, UnixSocket, WorkerLimits,
+    AccessLog, AccessLogFormat, ApplicationSettings, Bind, Config, Logging, Pin, Proxies, ReactorChoice,
+    Reload, Service, Spill, UnixSocket, WorkerLimits,
 };
 use spawning::limits::HttpLimits;
-use spawning::scoreboard::State;
+use spawning::scoreboard::WorkerState;
 use spawning::supervisor::Commands;
 use spawning::{supervisor, sys};
 
 /// Longer than anything here takes on a slow machine; waits end when what they wait for is there.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The signals a supervisor reads.
 const SUPERVISED: [Signal; 5] =
@@ -61,35 +61,35 @@ fn adopt_stranger() {
 
 #[test]
 fn play_worker() {
-    let Some(birth) = std::env::args().next_back().and_then(|last| last.parse().ok()) else { return };
-    let newborn = Newborn::receive(birth).unwrap();
+    let Some(bootstrap) = std::env::args().next_back().and_then(|last| last.parse().ok()) else { return };
+    let resources = WorkerResources::receive(bootstrap).unwrap();
     let behaviour = fs::read_to_string(std::env::var("BEHAVIOUR").unwrap()).unwrap();
     match behaviour.as_str() {
         "fail" => {
             let report =
                 Report::Failed { summary: "no app".into(), traceback: "Traceback of the app".into() };
-            newborn.control.send(&report).unwrap();
+            resources.control.send(&report).unwrap();
             std::process::exit(70);
         }
         "crash" => std::process::abort(),
         "hang" => loop {
             std::thread::park();
         },
-        _ => serve(&newborn, &behaviour),
+        _ => serve(&resources, &behaviour),
     }
 }
 
-fn serve(newborn: &Newborn, behaviour: &str) {
-    let score = newborn.scoreboard.process(newborn.birth.seat).unwrap();
-    newborn.control.send(&Report::Ready).unwrap();
-    if newborn.control.receive().unwrap() != Some(Order::Accept) {
+fn serve(resources: &WorkerResources, behaviour: &str) {
+    let score = resources.scoreboard.process(resources.bootstrap.row).unwrap();
+    resources.control.send(&Report::Ready).unwrap();
+    if resources.control.receive().unwrap() != Some(Order::Accept) {
         std::process::exit(0);
     }
-    score.set_state(State::Accepting);
-    let listener = TcpListener::from(newborn.listeners[0].as_fd().try_clone_to_owned().unwrap());
+    score.set_state(WorkerState::Accepting);
+    let listener = TcpListener::from(resources.listeners[0].as_fd().try_clone_to_owned().unwrap());
     loop {
-        let readable = sys::wait::readable(&[newborn.control.as_fd(), listener.as_fd()], None).unwrap();
-        if readable[0] && newborn.control.receive().unwrap() != Some(Order::Accept) {
+        let readable = sys::wait::readable(&[resources.control.as_fd(), listener.as_fd()], None).unwrap();
+        if readable[0] && resources.control.receive().unwrap() != Some(Order::Accept) {
             if behaviour == "never drain" {
                 loop {
                     std::thread::park();
@@ -98,12 +98,12 @@ fn serve(newborn: &Newborn, behaviour: &str) {
             std::process::exit(0);
         }
         if let Ok((mut stream, _)) = listener.accept() {
-            stream.write_all(introduction(newborn).as_bytes()).unwrap();
+            stream.write_all(introduction(resources).as_bytes()).unwrap();
         }
     }
 }
 
-fn introduction(newborn: &Newborn) -> String {
+fn introduction(resources: &WorkerResources) -> String {
     let mut fds: Vec<String> = fs::read_dir("/proc/self/fd")
         .unwrap()
         .map(|entry| {
@@ -114,14 +114,14 @@ fn introduction(newborn: &Newborn) -> String {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap();
     let ignored = status.lines().find(|line| line.starts_with("SigIgn")).unwrap();
     let blocked = status.lines().find(|line| line.starts_with("SigBlk")).unwrap();
-    let birth = &newborn.birth;
-    let accepting = newborn.scoreboard.snapshot().workers.len();
+    let bootstrap = &resources.bootstrap;
+    let accepting = resources.scoreboard.snapshot().workers.len();
     format!(
         "pid={}\ngeneration={}\nslot={}\ncores={:?}\nworkers={accepting}\n{ignored}\n{blocked}\nfds={}\n",
         std::process::id(),
-        birth.generation,
-        birth.slot,
-        birth.cores,
+        bootstrap.generation,
+        bootstrap.slot,
+        bootstrap.cores,
         fds.join(" "),
     )
 }
@@ -179,7 +179,7 @@ impl Server {
 
     /// Waits for a line on standard error that contains `text`.
     fn wait_for(&mut self, text: &str) -> String {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let Ok(line) = self.lines.recv_timeout(left) else { panic!("no {text:?} in {:#?}", self.said) };
@@ -200,7 +200,7 @@ impl Server {
 
     /// The exit status, and everything it said.
     fn end(mut self) -> (i32, Vec<String>) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while self.child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < until, "it does not end: {:#?}", self.said);
             std::thread::sleep(Duration::from_millis(5));
@@ -240,13 +240,13 @@ fn config() -> Config {
         logging: Logging::default(),
         verbose: false,
         sysinfo: false,
-        deadman_timeout: PATIENCE,
-        start_timeout: PATIENCE,
+        deadman_timeout: TIMEOUT,
+        start_timeout: TIMEOUT,
         queue_length_max: 1,
         queue_timeout: Duration::from_secs(1),
         http: HttpLimits::default(),
         connections_max: 100,
-        reactor: Reactor::Auto,
+        reactor: ReactorChoice::Auto,
         stream_uploads: false,
         buffer_chunked: false,
         strict: false,
@@ -264,7 +264,7 @@ impl Introduction {
     fn of(address: SocketAddr) -> Self {
         let mut text = String::new();
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.read_to_string(&mut text).unwrap();
         Self(text)
     }
@@ -281,7 +281,7 @@ impl Introduction {
 }
 
 fn until(what: &str, condition: impl Fn() -> bool) {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     while !condition() {
         assert!(Instant::now() < until, "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
@@ -312,7 +312,7 @@ fn a_start_says_three_lines_and_a_stop_leaves_nobody() {
 
 #[test]
 fn a_worker_is_born_with_what_it_needs_and_nothing_else() {
-    let (_server, address) = Server::serving("birth", |config| config.processes = 1);
+    let (_server, address) = Server::serving("bootstrap", |config| config.processes = 1);
     let worker = Introduction::of(address);
     assert_ne!(worker.get("cores"), "[]");
     // Bits 0 and 1 are SIGHUP and SIGINT, which a terminal sends to the whole process group.
@@ -323,7 +323,7 @@ fn a_worker_is_born_with_what_it_needs_and_nothing_else() {
     // The listener, its clone in this test, the control socket, the connection.
     assert_eq!(sockets, 4, "{fds}");
     assert_eq!(fds.matches("/dev/null").count(), 2, "standard input and this test's standard output: {fds}");
-    assert!(!fds.contains("signalfd") && !fds.contains("spawning-birth"), "{fds}");
+    assert!(!fds.contains("signalfd") && !fds.contains("spawning-bootstrap"), "{fds}");
 }
 
 #[test]
@@ -337,7 +337,7 @@ fn a_reload_replaces_all_workers_and_refuses_no_connection() {
         if worker.get("generation") == "2" {
             break;
         }
-        assert!(began.elapsed() < PATIENCE);
+        assert!(began.elapsed() < TIMEOUT);
     }
     server.wait_for("a new generation serves");
     until("the old worker ends", || !is_alive(old));
@@ -376,7 +376,7 @@ fn a_killed_worker_is_replaced_and_the_log_says_how_it_died() {
     let next = Introduction::of(address);
     assert_ne!(next.pid(), worker.pid());
     assert_eq!((next.get("slot"), next.get("generation")), ("0", "1"));
-    assert_eq!(next.get("workers"), "1", "the seat of the dead is empty");
+    assert_eq!(next.get("workers"), "1", "the row of the dead is empty");
 }
 
 #[test]
@@ -421,7 +421,7 @@ fn a_worker_that_does_not_drain_is_killed_at_the_deadman() {
 fn a_second_stop_and_a_quit_wait_for_nobody() {
     for signals in [&[Signal::SIGTERM, Signal::SIGINT][..], &[Signal::SIGQUIT]] {
         let name = signals[0].as_str();
-        let (mut server, address) = Server::serving(name, |config| config.deadman_timeout = 100 * PATIENCE);
+        let (mut server, address) = Server::serving(name, |config| config.deadman_timeout = 100 * TIMEOUT);
         server.behave("never drain");
         server.signal(Signal::SIGHUP);
         server.wait_for("a new generation serves");
@@ -499,7 +499,7 @@ fn too_little_locked_memory_ends_the_server_before_anything_is_bound() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let bind = Bind::Tcp(other.local_addr().unwrap());
     let server = Server::start_under(&["prlimit", "--memlock=65536:65536"], "memlock", "serve", |config| {
-        config.reactor = Reactor::IoUring;
+        config.reactor = ReactorChoice::IoUring;
         config.binds = vec![bind];
     });
     let (status, said) = server.end();

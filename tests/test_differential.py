@@ -27,7 +27,7 @@ CLIENTS = 12
 #: How long a proxy may take to log what it has answered.
 LOG_TIMEOUT_S = 60.0
 #: Not much less than the proxies wait for a client to send something.
-PROXY_PATIENCE_S = 1.5
+PROXY_TIMEOUT_S = 1.5
 #: What a client hears that has sent nothing in that time, if anything.
 GIVEN_UP = re.compile(rb"\Z|HTTP/1\.[01] 408 ")
 MARKER = re.compile(r"m=([\w-]+)")
@@ -60,7 +60,7 @@ def told(proxy: Proxy, sent: bytes) -> bytes:
             # It may have refused them already.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(sent)
-            came_late = time.monotonic() - began > PROXY_PATIENCE_S
+            came_late = time.monotonic() - began > PROXY_TIMEOUT_S
             said = read_to_end(connection)
         if not (came_late and GIVEN_UP.match(said)):
             return said

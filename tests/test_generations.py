@@ -18,7 +18,7 @@ import spawning
 import versions
 from conftest import ServerFactory
 from http_client import read_response
-from load import DRAIN_PATIENCE_S, UNANSWERED, Connection, Load
+from load import DRAIN_IDLE_TIMEOUT_S, UNANSWERED, Connection, Load
 from server import Server
 from service import open_files
 from test_process_life import accepting, eventually, held_request, listener, refused, workers
@@ -160,17 +160,17 @@ def test_an_idle_connection_is_not_closed_because_the_machine_stood_still(
                 accepted_at = time.monotonic()
             os.kill(old, signal.SIGSTOP)
         except (FileNotFoundError, ProcessLookupError):
-            assert time.monotonic() - accepted_at > DRAIN_PATIENCE_S
+            assert time.monotonic() - accepted_at > DRAIN_IDLE_TIMEOUT_S
             return False
-        stopped_late = time.monotonic() - accepted_at > DRAIN_PATIENCE_S
-        time.sleep(2 * DRAIN_PATIENCE_S)
+        stopped_late = time.monotonic() - accepted_at > DRAIN_IDLE_TIMEOUT_S
+        time.sleep(2 * DRAIN_IDLE_TIMEOUT_S)
         os.kill(old, signal.SIGCONT)
         went_on_at = time.monotonic()
-        time.sleep(DRAIN_PATIENCE_S / 5)
+        time.sleep(DRAIN_IDLE_TIMEOUT_S / 5)
         try:
             assert connection.ask(message("GET / HTTP/1.1", HOST)).header("Connection") == "close"
         except UNANSWERED:
-            assert stopped_late or time.monotonic() - went_on_at > DRAIN_PATIENCE_S
+            assert stopped_late or time.monotonic() - went_on_at > DRAIN_IDLE_TIMEOUT_S
             return False
         return True
 

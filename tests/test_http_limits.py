@@ -25,7 +25,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 #: How long a dripping client waits between two bytes; the server answers within it or the next byte is sent.
 DRIP_INTERVAL_S = 0.05
 #: For clients that do nothing wrong: longer than a machine stands still.
-PATIENT_S = 6
+LONG_TIMEOUT_S = 6
 
 
 def status_of(server: Server, raw: bytes) -> int:
@@ -186,10 +186,10 @@ def test_body_timeout_of_a_silent_client(server_factory: ServerFactory, sent: by
 def test_body_timeout_is_for_silence_only(server_factory: ServerFactory) -> None:
     """A body that goes on arriving may take longer than the time allowed without any progress."""
     server = server_factory(
-        "apps.calls:app", "-s1", f"--body-timeout={PATIENT_S}", "--body-bytes-per-s-min=0"
+        "apps.calls:app", "-s1", f"--body-timeout={LONG_TIMEOUT_S}", "--body-bytes-per-s-min=0"
     )
     pause_s = 0.2
-    body = b"x" * int((PATIENT_S + 1) / pause_s)
+    body = b"x" * int((LONG_TIMEOUT_S + 1) / pause_s)
     with server.connect() as connection, connection.makefile("rb") as stream:
         connection.sendall(message("POST /echo HTTP/1.1", HOST, f"Content-Length: {len(body)}", CLOSE))
         for index in range(len(body)):

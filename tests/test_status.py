@@ -394,10 +394,10 @@ def test_a_new_supervisor_takes_the_address_over_and_somebody_always_answers(ser
         supervisors = {found.json()["pid"]}
     assert eventually(lambda: server.pid not in server.processes())
     assert server.wait() == 0
-    (heir,) = supervisors
+    (successor,) = supervisors
     assert found.is_ready()
-    assert found.json()["pid"] == heir
-    os.kill(heir, signal.SIGTERM)
+    assert found.json()["pid"] == successor
+    os.kill(successor, signal.SIGTERM)
     assert eventually(lambda: not server.processes())
 
 

@@ -125,7 +125,7 @@ def test_a_server_behind_an_agent_is_reloaded_replaced_and_stopped(server: Serve
 
         with Load(server.address, clients=2) as load:
             server.signal(signal.SIGUSR2)
-            heir = int(server.wait_for_log(r"this one drains its workers and exits.*heir_pid=(\d+)")[1])
+            heir = int(server.wait_for_log(r"this one drains its workers and exits.*successor_pid=(\d+)")[1])
             assert server.wait() == 0
             load.wait_for_more(5)
         assert load.failures == []

@@ -32,7 +32,7 @@ const EXAMPLES: [(&str, &str); 4] = [
 
 /// The whole page.
 pub(super) fn page(summary: &str, arguments: &str, options: &[OptionName]) -> String {
-    let mut page = Page(String::new());
+    let mut page = ManualPage(String::new());
     page.request(&format!(
         ".TH SPAWN 1 \"\" \"Spawning {}\" \"User Commands\"",
         escaped(env!("CARGO_PKG_VERSION"))
@@ -71,9 +71,9 @@ pub(super) fn page(summary: &str, arguments: &str, options: &[OptionName]) -> St
 }
 
 /// Lines of roff.
-struct Page(String);
+struct ManualPage(String);
 
-impl Page {
+impl ManualPage {
     fn request(&mut self, line: &str) {
         self.0.push_str(line);
         self.0.push('\n');
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn no_text_is_taken_for_a_request() {
-        let mut page = Page(String::new());
+        let mut page = ManualPage(String::new());
         page.text(".so /etc/passwd");
         page.text("'a\\b-c");
         assert_eq!(page.0, "\\&.so /etc/passwd\n\\&\\(aqa\\eb\\-c\n");

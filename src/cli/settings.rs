@@ -19,7 +19,7 @@ const REPEATABLE: [&str; 5] = [APP, "--bind", "--python-path", "--trusted-proxie
 
 /// What to do with the options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum CliAction {
     /// Serve.
     Serve,
     /// Load the application and say whether that went well.
@@ -30,14 +30,14 @@ pub enum Action {
 
 /// See the module's page.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct CliSettings {
     /// The strongest first.
     layers: Vec<Layer>,
     /// What platforms set by variables of their own, weaker than any layer.
     platform: Vec<Layer>,
 }
 
-impl Settings {
+impl CliSettings {
     /// Reads a command line, the variables of this server among those of the environment, and the file either names.
     ///
     /// # Errors
@@ -93,12 +93,12 @@ impl Settings {
     ///
     /// # Errors
     /// None for settings that could be read.
-    pub fn action(&self) -> Result<Action, Exit> {
+    pub fn action(&self) -> Result<CliAction, Exit> {
         let words = self.words()?;
         Ok(match (words.check, words.print_config) {
-            (true, _) => Action::Check,
-            (false, true) => Action::PrintConfig,
-            (false, false) => Action::Serve,
+            (true, _) => CliAction::Check,
+            (false, true) => CliAction::PrintConfig,
+            (false, false) => CliAction::Serve,
         })
     }
 

@@ -29,7 +29,7 @@ impl GreenLibrary {
 
 /// How requests are answered by green threads on the main thread of each process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Green {
+pub struct GreenSettings {
     /// Whose green threads.
     pub library: GreenLibrary,
     /// Requests that may be with the application of one process at once; more wait in the queue.
@@ -44,7 +44,7 @@ pub(super) fn describe(flag: &str) -> Option<Description> {
 }
 
 /// How many threads, and which green ones in their place where there are none. To name a library is to ask for it.
-pub(super) fn threads(raw: &RawOptions) -> Result<(usize, Option<Green>), ConfigError> {
+pub(super) fn threads(raw: &RawOptions) -> Result<(usize, Option<GreenSettings>), ConfigError> {
     if raw.main_thread {
         application::main_thread(raw.threads.as_deref(), raw.green.as_deref())?;
     }
@@ -58,7 +58,7 @@ pub(super) fn threads(raw: &RawOptions) -> Result<(usize, Option<Green>), Config
     match (threads, library) {
         (0, library) => {
             let library = library.unwrap_or(GreenLibrary::Eventlet);
-            Ok((0, Some(Green { library, requests_max })))
+            Ok((0, Some(GreenSettings { library, requests_max })))
         }
         (_, Some(library)) => {
             let fault = format!("{} takes the place of threads, not beside {threads}", library.module());

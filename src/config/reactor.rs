@@ -9,7 +9,7 @@ const REACTOR: &str = "--reactor";
 /// Which event loop the executors use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reactor {
+pub enum ReactorChoice {
     /// `io_uring` where it may be used, else epoll.
     #[default]
     Auto,
@@ -19,7 +19,7 @@ pub enum Reactor {
     Epoll,
 }
 
-impl Reactor {
+impl ReactorChoice {
     /// What a server that runs uses: it has become [`Self::Epoll`] where `io_uring` may not be used.
     pub fn in_use(self) -> &'static str {
         match self {
@@ -35,11 +35,11 @@ pub(super) fn describe(flag: &str) -> Option<Description> {
         .then(|| Description { default: "auto".to_owned(), bounds: "auto, io-uring or epoll".to_owned() })
 }
 
-pub(super) fn read(word: Option<&str>) -> Result<Reactor, ConfigError> {
+pub(super) fn read(word: Option<&str>) -> Result<ReactorChoice, ConfigError> {
     match word {
-        None | Some("auto") => Ok(Reactor::Auto),
-        Some("io-uring" | "io_uring") => Ok(Reactor::IoUring),
-        Some("epoll") => Ok(Reactor::Epoll),
+        None | Some("auto") => Ok(ReactorChoice::Auto),
+        Some("io-uring" | "io_uring") => Ok(ReactorChoice::IoUring),
+        Some("epoll") => Ok(ReactorChoice::Epoll),
         Some(word) => Err(ConfigError::new(
             REACTOR,
             format!("{word:?} is not an event loop"),

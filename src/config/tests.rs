@@ -41,7 +41,7 @@ fn nothing_but_an_application_is_enough() {
         queue_timeout: Duration::from_secs(30),
         http: HttpLimits::default(),
         connections_max: 32_768,
-        reactor: Reactor::Auto,
+        reactor: ReactorChoice::Auto,
         stream_uploads: false,
         buffer_chunked: false,
         strict: false,

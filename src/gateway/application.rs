@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Body, End, Haste, Outcome, Payload, Queue, Request, Taken, ThreadStat, date_now};
+use super::{Body, End, FlushPolicy, Outcome, Payload, Queue, Request, Taken, ThreadStat, date_now};
 use crate::http::{BodyLength, HeadWriter};
 
 /// Why an application could not be loaded.
@@ -76,7 +76,8 @@ pub trait Application: Send + Sync {
         Vec::new()
     }
 
-    /// What the thread that [`crate::gateway::Work`] names is doing, as a traceback; empty if it is not known.
+    /// What the thread that [`crate::gateway::RequestProgress`] names is doing, as a traceback; empty if it is not
+    /// known.
     fn stack_of(&self, _thread: u64) -> String {
         String::new()
     }
@@ -92,15 +93,15 @@ pub trait Application: Send + Sync {
     /// Lets go of what other threads are done with but cannot let go of by themselves. Called every second or so.
     fn tidy(&self) {}
 
-    /// Waits until all threads have ended, at most `patience`; returns whether they have.
-    fn join(&self, patience: Duration) -> bool;
+    /// Waits until all threads have ended, at most `timeout`; returns whether they have.
+    fn join(&self, timeout: Duration) -> bool;
 }
 
 /// Answers with the request's target and body: what the tests of everything but Python run.
 #[derive(Debug)]
 pub struct EchoApplication {
     threads: Mutex<Vec<JoinHandle<()>>>,
-    silence: (UnixStream, UnixStream),
+    never_ready: (UnixStream, UnixStream),
 }
 
 impl EchoApplication {
@@ -109,7 +110,7 @@ impl EchoApplication {
     /// # Errors
     /// The operating system's, when descriptors run out.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { threads: Mutex::default(), silence: UnixStream::pair()? })
+        Ok(Self { threads: Mutex::default(), never_ready: UnixStream::pair()? })
     }
 }
 
@@ -125,7 +126,7 @@ impl Application for EchoApplication {
                 let mut seat = queue.seat(watch.begin());
                 while let Taken::Request(request, _) = queue.take(&mut seat) {
                     watch.busy(&request);
-                    echo(*request, Haste::suited(queue.length(), Duration::ZERO));
+                    echo(*request, FlushPolicy::for_load(queue.length(), Duration::ZERO));
                     watch.idle();
                 }
             })
@@ -135,7 +136,7 @@ impl Application for EchoApplication {
     }
 
     fn attention(&self) -> BorrowedFd<'_> {
-        self.silence.0.as_fd()
+        self.never_ready.0.as_fd()
     }
 
     fn is_parallel(&self) -> bool {
@@ -146,8 +147,8 @@ impl Application for EchoApplication {
         false
     }
 
-    fn join(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+    fn join(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         while !threads.iter().all(JoinHandle::is_finished) {
             if Instant::now() > deadline {
@@ -159,7 +160,7 @@ impl Application for EchoApplication {
     }
 }
 
-fn echo(request: Request, haste: Haste) {
+fn echo(request: Request, flush_policy: FlushPolicy) {
     let Request { head, body, reply, .. } = request;
     let mut answer = head.target().to_vec();
     answer.push(b'\n');
@@ -187,5 +188,5 @@ fn echo(request: Request, haste: Haste) {
     }
     let outcome = if plan.keep_alive { Outcome::KeepAlive } else { Outcome::Close };
     let end = End::new(outcome, 200, body_bytes, Some(head));
-    reply.finish(Payload::Memory(bytes), end, haste);
+    reply.finish(Payload::Memory(bytes), end, flush_policy);
 }

@@ -15,10 +15,10 @@ mod upload;
 
 pub use application::{Application, EchoApplication, InterpreterUse, LoadFailure, ThreadWatch};
 pub use date::date_now;
-pub use outbox::{End, Haste, Lent, Message, Outbox, Outcome, Payload};
+pub use outbox::{End, FlushPolicy, Lent, Message, Outbox, Outcome, Payload};
 pub use queue::{Queue, Taken};
 pub use quota::{Quota, Share};
-pub use reply::{Exchange, Handover, Line, Reply, Work};
+pub use reply::{ConnectionWriter, Exchange, Reply, RequestProgress, Upgrade};
 pub use request::{Body, ConnectionFacts, Request};
 pub use seat::{Seat, ThreadStat};
 pub use upload::{Upload, UploadFault, UploadReader};

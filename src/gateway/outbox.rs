@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::http::RequestHead;
 use crate::limits::{
-    COMPANY_MAX, COMPANY_WAITING, FAST_APPLICATION, FAST_DELAY_MAX, PARTS_TOGETHER_BYTES, SLOW_DELAY_MAX,
+    BATCH_RESPONSES_MAX, BATCH_WAITING_MIN, FAST_APPLICATION, FAST_DELAY_MAX, PARTS_TOGETHER_BYTES,
+    SLOW_DELAY_MAX,
 };
 
 /// What an application thread tells the executor about one connection.
@@ -107,34 +108,34 @@ pub struct End {
 
 /// When and by whom a finished response is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Haste {
+pub enum FlushPolicy {
     /// At once, by the application thread itself if it can: this spares waking the executor.
-    Now,
-    /// By the executor, once `company` responses wait for it or the first has waited for `delay_max`: one wake-up, and
-    /// one of the client's, serves them all.
-    Together {
+    Immediate,
+    /// By the executor, once `responses` responses wait for it or the first has waited for `delay_max`: one wake-up,
+    /// and one of the client's, serves them all.
+    Batched {
         /// Responses, this one included.
-        company: usize,
+        responses: usize,
         /// The longest delay.
         delay_max: Duration,
     },
 }
 
-impl Haste {
+impl FlushPolicy {
     /// What suits a response that took the application `taken`, while `waiting` requests wait for a thread.
     ///
     /// When many wait, a fraction of their wait is a small price for sending together; when few do, it is not. An
     /// application that answers within microseconds loses nothing at all.
-    pub fn suited(waiting: usize, taken: Duration) -> Self {
+    pub fn for_load(waiting: usize, taken: Duration) -> Self {
         if waiting == 0 {
-            return Self::Now;
+            return Self::Immediate;
         }
         if taken < FAST_APPLICATION {
-            return Self::Together { company: COMPANY_MAX, delay_max: FAST_DELAY_MAX };
+            return Self::Batched { responses: BATCH_RESPONSES_MAX, delay_max: FAST_DELAY_MAX };
         }
-        match (waiting / COMPANY_WAITING).min(COMPANY_MAX) {
-            0 | 1 => Self::Now,
-            company => Self::Together { company, delay_max: SLOW_DELAY_MAX },
+        match (waiting / BATCH_WAITING_MIN).min(BATCH_RESPONSES_MAX) {
+            0 | 1 => Self::Immediate,
+            responses => Self::Batched { responses, delay_max: SLOW_DELAY_MAX },
         }
     }
 }
@@ -170,7 +171,7 @@ pub struct Outbox {
     messages: Mutex<Pending>,
     draining: AtomicBool,
     /// The executor looks here soon, told or not.
-    attentive: AtomicBool,
+    is_polled: AtomicBool,
     keeps_response_heads: bool,
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -194,7 +195,7 @@ impl Outbox {
         Self {
             messages: Mutex::default(),
             draining: AtomicBool::new(false),
-            attentive: AtomicBool::new(false),
+            is_polled: AtomicBool::new(false),
             keeps_response_heads: false,
             wake: Box::new(wake),
         }
@@ -219,16 +220,16 @@ impl Outbox {
         (self.wake)();
     }
 
-    /// Sends a message; the executor is woken once `company` wait, or the first has waited for `delay_max`, or by
+    /// Sends a message; the executor is woken once `responses` wait, or the first has waited for `delay_max`, or by
     /// [`Outbox::announce`], which a thread calls before it parks. It is woken at once if it would not look by itself:
     /// the thread may be busy with its next request for long.
-    pub fn send_soon(&self, message: Message, company: usize, delay_max: Duration, now: Instant) {
+    pub fn send_soon(&self, message: Message, responses: usize, delay_max: Duration, now: Instant) {
         let mut pending = self.lock();
         pending.messages.push(message);
         pending.unannounced += 1;
         let since = *pending.unannounced_since.get_or_insert(now);
-        let is_early = pending.unannounced < company && now.duration_since(since) < delay_max;
-        if is_early && self.attentive.load(Ordering::Relaxed) {
+        let is_early = pending.unannounced < responses && now.duration_since(since) < delay_max;
+        if is_early && self.is_polled.load(Ordering::Relaxed) {
             return;
         }
         pending.settle();
@@ -240,7 +241,7 @@ impl Outbox {
     pub fn send_part(&self, message: Message) {
         let mut pending = self.lock();
         pending.messages.push(message);
-        if self.attentive.load(Ordering::Relaxed) {
+        if self.is_polled.load(Ordering::Relaxed) {
             return;
         }
         pending.settle();
@@ -250,12 +251,12 @@ impl Outbox {
 
     /// Executor: says whether it will look within [`SLOW_DELAY_MAX`] without being woken. To be said before the last
     /// [`Outbox::take`] ahead of a sleep: the lock orders the two for whoever sends.
-    pub fn set_attentive(&self, attentive: bool) {
-        self.attentive.store(attentive, Ordering::Relaxed);
+    pub fn set_polled(&self, is_polled: bool) {
+        self.is_polled.store(is_polled, Ordering::Relaxed);
     }
 
     /// Sends a message that the executor need not hear of before it wakes for another reason.
-    pub fn send_quietly(&self, message: Message) {
+    pub fn send_without_wake(&self, message: Message) {
         self.lock().messages.push(message);
     }
 
@@ -314,8 +315,8 @@ mod tests {
 
     #[test]
     fn a_lone_response_is_sent_at_once() {
-        assert_eq!(Haste::suited(0, Duration::ZERO), Haste::Now);
-        assert_eq!(Haste::suited(0, Duration::from_millis(1)), Haste::Now);
+        assert_eq!(FlushPolicy::for_load(0, Duration::ZERO), FlushPolicy::Immediate);
+        assert_eq!(FlushPolicy::for_load(0, Duration::from_millis(1)), FlushPolicy::Immediate);
     }
 
     #[test]
@@ -331,9 +332,9 @@ mod tests {
             rung.load(Ordering::Relaxed)
         };
         assert_eq!(send(), 1);
-        outbox.set_attentive(true);
+        outbox.set_polled(true);
         assert_eq!(send(), 1);
-        outbox.set_attentive(false);
+        outbox.set_polled(false);
         assert_eq!(send(), 2);
     }
 
@@ -355,14 +356,14 @@ mod tests {
 
     #[test]
     fn fast_responses_go_together_and_slow_ones_only_when_many_wait() {
-        let company = |waiting, taken| match Haste::suited(waiting, taken) {
-            Haste::Now => 1,
-            Haste::Together { company, .. } => company,
+        let responses = |waiting, taken| match FlushPolicy::for_load(waiting, taken) {
+            FlushPolicy::Immediate => 1,
+            FlushPolicy::Batched { responses, .. } => responses,
         };
-        assert_eq!(company(1, Duration::ZERO), COMPANY_MAX);
+        assert_eq!(responses(1, Duration::ZERO), BATCH_RESPONSES_MAX);
         let slow = Duration::from_millis(1);
-        assert_eq!(company(3, slow), 1);
-        assert_eq!(company(3 * COMPANY_WAITING, slow), 3);
-        assert_eq!(company(1000, slow), COMPANY_MAX);
+        assert_eq!(responses(3, slow), 1);
+        assert_eq!(responses(3 * BATCH_WAITING_MIN, slow), 3);
+        assert_eq!(responses(1000, slow), BATCH_RESPONSES_MAX);
     }
 }

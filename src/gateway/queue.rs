@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{Exchange, Outbox, Request, Seat, ThreadStat};
 use crate::limits::{QUEUE_FEW_MAX, QUEUE_FEW_MIN};
-use crate::scheduler::{Cores, CpuSample, Next, Place, RequestClass, Scheduler};
+use crate::scheduler::{CoreCount, CpuSample, Next, Place, RequestClass, Scheduler};
 
 /// What an application thread gets from the queue.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ fn thread_at(seats: &[Seated], place: Place) -> Option<Thread> {
 impl Queue {
     /// A queue of at most `length_max` requests for `threads` application threads, who answer to `outboxes` and run on
     /// these `cores`.
-    pub fn new(length_max: usize, threads: usize, cores: Cores, outboxes: Vec<Arc<Outbox>>) -> Self {
+    pub fn new(length_max: usize, threads: usize, cores: CoreCount, outboxes: Vec<Arc<Outbox>>) -> Self {
         Self {
             state: Mutex::new(State {
                 scheduler: Scheduler::new(threads, cores),
@@ -366,7 +366,7 @@ impl Queue {
 mod tests {
     use super::*;
 
-    const CORES: Cores = Cores { all: 1, usable: 1 };
+    const CORES: CoreCount = CoreCount { all: 1, usable: 1 };
 
     #[test]
     fn a_thread_that_ends_before_the_queue_is_closed_is_noticed() {

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{End, Haste, Message, Outbox, Outcome, Payload};
+use super::{End, FlushPolicy, Message, Outbox, Outcome, Payload};
 use crate::http::RequestFacts;
 use crate::limits::{
     PART_BYTES_SMALL, PARTS_TOGETHER_BYTES, PARTS_TOGETHER_WITHIN, RESPONSE_MEMORY_BYTES_MAX,
 };
 
 /// Nobody has answered the request yet.
-const NOBODY: u8 = 0;
+const UNCLAIMED: u8 = 0;
 /// The application thread answers it.
 const THREAD: u8 = 1;
 /// The executor answers it, or has cut it off.
@@ -23,7 +23,7 @@ const TAKEN_OVER: u8 = 3;
 
 /// What an application thread does for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Work {
+pub struct RequestProgress {
     /// The thread, never 0.
     pub thread: u64,
     /// Since it took the request.
@@ -33,7 +33,7 @@ pub struct Work {
 }
 
 /// A connection's socket as an application thread may use it.
-pub trait Line: Send + Sync {
+pub trait ConnectionWriter: Send + Sync {
     /// Sends what the socket takes without waiting, and returns how many bytes that was; 0 also when it is broken.
     fn send(&self, bytes: &[u8]) -> usize;
 
@@ -50,7 +50,7 @@ pub trait Line: Send + Sync {
 /// What an executor and an application thread share about one connection. At most one request of it is with the
 /// application, so its fields speak of that request.
 pub struct Exchange {
-    line: Box<dyn Line>,
+    writer: Box<dyn ConnectionWriter>,
     outbox: Arc<Outbox>,
     connection: usize,
     /// Bytes handed to the executor and not yet in the kernel.
@@ -66,8 +66,8 @@ pub struct Exchange {
     worked_since_ms: AtomicU64,
     /// Pieces of the response that thread has sent.
     sends: AtomicU64,
-    /// Who answers the request: see [`Exchange::silence`] and [`Handover`].
-    speaker: AtomicU8,
+    /// Who answers the request: see [`Exchange::claim_for_executor`] and [`Upgrade`].
+    responder: AtomicU8,
     /// The application is done with the connection that it had taken over.
     released: AtomicBool,
     /// Who waits for room.
@@ -91,10 +91,10 @@ impl std::fmt::Debug for Exchange {
 }
 
 impl Exchange {
-    /// An exchange over `line`, whose executor reads `outbox` and knows the connection as `connection`.
-    pub fn new(line: Box<dyn Line>, outbox: Arc<Outbox>, connection: usize) -> Self {
+    /// An exchange over `writer`, whose executor reads `outbox` and knows the connection as `connection`.
+    pub fn new(writer: Box<dyn ConnectionWriter>, outbox: Arc<Outbox>, connection: usize) -> Self {
         Self {
-            line,
+            writer,
             outbox,
             connection,
             unsent_bytes: AtomicUsize::new(0),
@@ -104,7 +104,7 @@ impl Exchange {
             worked_by: AtomicU64::new(0),
             worked_since_ms: AtomicU64::new(0),
             sends: AtomicU64::new(0),
-            speaker: AtomicU8::new(NOBODY),
+            responder: AtomicU8::new(UNCLAIMED),
             released: AtomicBool::new(false),
             waiter: Mutex::new(Waiter::Nobody),
             room_made: Condvar::new(),
@@ -138,7 +138,7 @@ impl Exchange {
 
     /// Executor: whether the application thread has begun its answer.
     pub fn is_answering(&self) -> bool {
-        self.speaker.load(Ordering::SeqCst) == THREAD
+        self.responder.load(Ordering::SeqCst) == THREAD
     }
 
     /// Thread: wakes the connection's task.
@@ -152,27 +152,27 @@ impl Exchange {
         self.awaited.store(awaited, Ordering::SeqCst);
         self.worked_by.store(0, Ordering::Relaxed);
         self.sends.store(0, Ordering::Relaxed);
-        self.speaker.store(NOBODY, Ordering::SeqCst);
+        self.responder.store(UNCLAIMED, Ordering::SeqCst);
     }
 
     /// Executor: which work an application thread does on the request, as of `now_ms`; `None` while it is queued.
-    pub fn work(&self, now_ms: u64) -> Option<Work> {
+    pub fn work(&self, now_ms: u64) -> Option<RequestProgress> {
         let thread = self.worked_by.load(Ordering::Acquire);
         let lasts_ms = now_ms.saturating_sub(self.worked_since_ms.load(Ordering::Relaxed));
         let sends = self.sends.load(Ordering::Relaxed);
-        (thread != 0).then_some(Work { thread, lasts: Duration::from_millis(lasts_ms), sends })
+        (thread != 0).then_some(RequestProgress { thread, lasts: Duration::from_millis(lasts_ms), sends })
     }
 
     /// Executor: from now on nothing that the application thread says is sent. Returns whether it has said nothing yet,
     /// so that the executor may answer in its place. A connection that was taken over stays so.
-    pub fn silence(&self) -> bool {
-        let kept = |speaker| (speaker != TAKEN_OVER).then_some(EXECUTOR);
-        self.speaker.fetch_update(Ordering::SeqCst, Ordering::SeqCst, kept) == Ok(NOBODY)
+    pub fn claim_for_executor(&self) -> bool {
+        let kept = |responder| (responder != TAKEN_OVER).then_some(EXECUTOR);
+        self.responder.fetch_update(Ordering::SeqCst, Ordering::SeqCst, kept) == Ok(UNCLAIMED)
     }
 
     /// Executor: whether the application has taken over the connection, of which nothing may be read or written then.
     pub fn is_taken_over(&self) -> bool {
-        self.speaker.load(Ordering::SeqCst) == TAKEN_OVER
+        self.responder.load(Ordering::SeqCst) == TAKEN_OVER
     }
 
     /// Executor: whether the application is done with the connection that it had taken over.
@@ -247,17 +247,18 @@ impl Reply {
         self.exchange.worked_by.store(green_thread, Ordering::Release);
     }
 
-    /// Takes the word for the application thread; false when the executor has it.
-    fn speak(&self) -> bool {
+    /// Claims the response for the application thread; false when the executor has it.
+    fn claim_for_thread(&self) -> bool {
         let exchange = &self.exchange;
         exchange.sends.store(exchange.sends.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        let before = exchange.speaker.compare_exchange(NOBODY, THREAD, Ordering::SeqCst, Ordering::SeqCst);
+        let before =
+            exchange.responder.compare_exchange(UNCLAIMED, THREAD, Ordering::SeqCst, Ordering::SeqCst);
         matches!(before, Ok(_) | Err(THREAD))
     }
 
     /// The way to take over the connection.
-    pub fn handover(&self) -> Handover {
-        Handover { exchange: Arc::clone(&self.exchange) }
+    pub fn upgrade(&self) -> Upgrade {
+        Upgrade { exchange: Arc::clone(&self.exchange) }
     }
 
     /// Whether the application has taken over the connection: nothing that is sent here arrives.
@@ -273,7 +274,7 @@ impl Reply {
     /// Sends a part of the response, at once if the socket takes it, else through the executor. Small parts in quick
     /// succession go through the executor too, which sends in one call what has come within a moment.
     pub fn send(&mut self, mut bytes: Vec<u8>) {
-        if !self.speak() {
+        if !self.claim_for_thread() {
             return;
         }
         let now = Instant::now();
@@ -326,21 +327,23 @@ impl Reply {
         self.exchange.unsent_bytes.load(Ordering::SeqCst) > RESPONSE_MEMORY_BYTES_MAX / 2 && !self.is_closed()
     }
 
-    /// Ends the response with `payload`, sent with as much `haste`.
-    pub fn finish(mut self, mut payload: Payload, mut end: End, haste: Haste) {
+    /// Ends the response with `payload`, sent as `flush_policy` says.
+    pub fn finish(mut self, mut payload: Payload, mut end: End, flush_policy: FlushPolicy) {
         self.finished = true;
         if self.is_taken_over() {
             let message = self.message(Payload::Memory(Vec::new()), Some(Box::new(end)));
             return self.exchange.outbox.send_now(message);
         }
-        if !self.speak() {
+        if !self.claim_for_thread() {
             payload = Payload::Memory(Vec::new());
             end.outcome = Outcome::Broken;
         }
         let is_complete = end.outcome != Outcome::Broken;
         let nothing_unsent = self.exchange.unsent_bytes.load(Ordering::SeqCst) == 0;
         let payload = match payload {
-            Payload::Memory(mut bytes) if haste == Haste::Now && is_complete && nothing_unsent => {
+            Payload::Memory(mut bytes)
+                if flush_policy == FlushPolicy::Immediate && is_complete && nothing_unsent =>
+            {
                 let sent = self.send_directly(&bytes, end.outcome == Outcome::Close);
                 bytes.drain(..sent);
                 Payload::Memory(bytes)
@@ -353,19 +356,21 @@ impl Reply {
         end.is_sent = all_sent;
         let ended_at = end.ended_at;
         let message = self.message(payload, Some(Box::new(end)));
-        self.deliver(message, haste, all_sent && is_complete, ended_at);
+        self.deliver(message, flush_policy, all_sent && is_complete, ended_at);
     }
 
-    fn deliver(&self, message: Message, haste: Haste, quiet: bool, now: Instant) {
+    fn deliver(&self, message: Message, flush_policy: FlushPolicy, without_wake: bool, now: Instant) {
         let outbox = &self.exchange.outbox;
-        if !quiet {
-            match haste {
-                Haste::Now => outbox.send_now(message),
-                Haste::Together { company, delay_max } => outbox.send_soon(message, company, delay_max, now),
+        if !without_wake {
+            match flush_policy {
+                FlushPolicy::Immediate => outbox.send_now(message),
+                FlushPolicy::Batched { responses, delay_max } => {
+                    outbox.send_soon(message, responses, delay_max, now);
+                }
             }
             return;
         }
-        outbox.send_quietly(message);
+        outbox.send_without_wake(message);
         // The executor sets either before it looks into the outbox for the last time.
         fence(Ordering::SeqCst);
         if self.exchange.awaited.load(Ordering::SeqCst) || outbox.is_draining() {
@@ -375,7 +380,7 @@ impl Reply {
 
     fn send_directly(&self, bytes: &[u8], is_last: bool) -> usize {
         // A broken connection is the executor's to find: it closes, and logs, in one place.
-        if is_last { self.exchange.line.send_last(bytes) } else { self.exchange.line.send(bytes) }
+        if is_last { self.exchange.writer.send_last(bytes) } else { self.exchange.writer.send(bytes) }
     }
 
     fn message(&self, payload: Payload, end: Option<Box<End>>) -> Message {
@@ -395,20 +400,20 @@ impl Payload {
 
 /// What the application takes over a connection by, once. It is done with it when this is dropped.
 #[derive(Debug)]
-pub struct Handover {
+pub struct Upgrade {
     exchange: Arc<Exchange>,
 }
 
-impl Handover {
+impl Upgrade {
     /// A descriptor of the connection, which from now on is the caller's alone to read and to write.
     ///
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] when the request is answered already, or has been given up; the kernel's.
     pub fn take(&self) -> io::Result<OwnedFd> {
         let exchange = &self.exchange;
-        let descriptor = exchange.line.duplicate()?;
+        let descriptor = exchange.writer.duplicate()?;
         let before =
-            exchange.speaker.compare_exchange(NOBODY, TAKEN_OVER, Ordering::SeqCst, Ordering::SeqCst);
+            exchange.responder.compare_exchange(UNCLAIMED, TAKEN_OVER, Ordering::SeqCst, Ordering::SeqCst);
         if before.is_err() {
             let what = "the request is answered already, or its connection was taken over";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
@@ -420,7 +425,7 @@ impl Handover {
     }
 }
 
-impl Drop for Handover {
+impl Drop for Upgrade {
     fn drop(&mut self) {
         if self.exchange.is_taken_over() {
             self.exchange.released.store(true, Ordering::SeqCst);

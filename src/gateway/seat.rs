@@ -91,7 +91,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::scheduler::Cores;
+    use crate::scheduler::CoreCount;
 
     #[derive(Default)]
     struct Clock {
@@ -113,8 +113,9 @@ mod tests {
     #[test]
     fn the_clock_is_read_for_long_requests_and_now_and_then() {
         let clock = Arc::new(Clock::default());
-        let mut seat = Arc::new(Queue::new(1, 1, Cores { all: 1, usable: 1 }, Vec::new()))
-            .seat(Arc::<Clock>::clone(&clock));
+        let mut seat =
+            Arc::new(Queue::new(1, 1, CoreCount { all: 1, usable: 1 }, Vec::new()))
+                .seat(Arc::<Clock>::clone(&clock));
         let (reads, millis) = (&clock.reads, &clock.millis);
         for _ in 0..4 {
             assert_eq!(seat.cpu(), Duration::ZERO);

@@ -10,13 +10,13 @@ use crate::limits::UPLOAD_MEMORY_BYTES_MAX;
 /// The executor's end.
 #[derive(Debug)]
 pub struct Upload {
-    state: Mutex<State>,
+    state: Mutex<UploadState>,
     arrived: Condvar,
     exchange: Arc<Exchange>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct UploadState {
     /// Bytes that the application has not taken.
     bytes: Vec<u8>,
     /// Bytes that have arrived.
@@ -117,7 +117,7 @@ impl Upload {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, UploadState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -21,15 +21,15 @@ use super::buffer::Buffer;
 use super::errors::RequestFault;
 use super::head::{HeadExtent, HeadScan, RequestHead};
 use super::proxy_protocol::{ProxyHeader, ProxyVersions};
-use crate::limits::{BODY_RATE_GRACE_S, DRAIN_LATENESS_MAX, DRAIN_PATIENCE, HttpLimits};
+use crate::limits::{BODY_RATE_GRACE_S, DRAIN_IDLE_TIMEOUT, DRAIN_LATENESS_MAX, HttpLimits};
 
 /// The interim response that [`Event::Continue`] asks for (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Until when an idle connection of a process that drains stays open: its client may have sent a request already, and
 /// closing now would lose it. `until` is what was said of it before.
-pub fn drain_patience(until: Option<Instant>, now: Instant) -> Instant {
-    until.filter(|until| now <= *until + DRAIN_LATENESS_MAX).unwrap_or(now + DRAIN_PATIENCE)
+pub fn drain_deadline(until: Option<Instant>, now: Instant) -> Instant {
+    until.filter(|until| now <= *until + DRAIN_LATENESS_MAX).unwrap_or(now + DRAIN_IDLE_TIMEOUT)
 }
 
 /// What the driver is to do next.
@@ -60,9 +60,9 @@ pub enum Event<'a> {
 pub struct Connection {
     limits: Arc<HttpLimits>,
     buffer: Buffer,
-    state: State,
+    state: ConnectionState,
     /// Whether the peer may still send.
-    peer: Peer,
+    peer: PeerState,
     /// Whether the connection may outlive the current request.
     persistence: Persistence,
     /// Heads received.
@@ -72,7 +72,7 @@ pub struct Connection {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Peer {
+enum PeerState {
     Sending,
     Ended,
 }
@@ -84,7 +84,7 @@ enum Persistence {
 }
 
 #[derive(Debug)]
-enum State {
+enum ConnectionState {
     /// A header of the PROXY protocol must come first.
     Preface { versions: ProxyVersions, deadline: Option<Instant> },
     /// Nothing of the next request has arrived.
@@ -92,11 +92,11 @@ enum State {
     /// A part of a head has arrived, or the empty line that RFC 9112 section 2.2 has a server ignore before it.
     Head { scan: HeadScan, leading_line: LeadingLine, deadline: Option<Instant> },
     /// The head is with the driver, the body on its way.
-    Body { decoder: BodyDecoder, continuation: Continuation, clock: BodyClock },
+    Body { decoder: BodyDecoder, continuation: ContinueState, clock: BodyClock },
     /// The request is complete and waits for its response.
     Responding,
     /// The last event was given out.
-    Closed(Ending),
+    Closed(CloseMode),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,13 +106,13 @@ enum LeadingLine {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Continuation {
+enum ContinueState {
     Expected,
     Settled,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
+enum CloseMode {
     /// The peer has said all it had to say.
     Plain,
     /// The peer may still be sending what nobody will read.
@@ -158,8 +158,8 @@ impl Connection {
         Self {
             limits,
             buffer: Buffer::default(),
-            state: State::Idle { deadline },
-            peer: Peer::Sending,
+            state: ConnectionState::Idle { deadline },
+            peer: PeerState::Sending,
             persistence,
             requests: 0,
             refused_is_head: false,
@@ -175,7 +175,7 @@ impl Connection {
         now: Instant,
     ) -> Self {
         let mut connection = Self::new(limits, keep_alive_allowed, now);
-        connection.state = State::Preface { versions, deadline: connection.deadline() };
+        connection.state = ConnectionState::Preface { versions, deadline: connection.deadline() };
         connection
     }
 
@@ -183,8 +183,8 @@ impl Connection {
     /// which is what bounds the buffer.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) {
         match &mut self.state {
-            State::Closed(_) => return,
-            State::Body { clock, .. } if !bytes.is_empty() => {
+            ConnectionState::Closed(_) => return,
+            ConnectionState::Body { clock, .. } if !bytes.is_empty() => {
                 clock.received = clock.received.saturating_add(bytes.len() as u64);
                 clock.progress_at = now;
             }
@@ -196,7 +196,7 @@ impl Connection {
     /// Takes the peer's end of file; then [`Self::next`] is due. A request that is complete still gets its
     /// response: the peer may have closed only its sending side.
     pub fn receive_end(&mut self) {
-        self.peer = Peer::Ended;
+        self.peer = PeerState::Ended;
     }
 
     /// What to do next. To be asked until it says [`Event::Wait`] or gives the last event.
@@ -209,7 +209,8 @@ impl Connection {
 
     /// Whether to read from the peer. Not while a complete request is being answered.
     pub fn wants_bytes(&self) -> bool {
-        self.peer == Peer::Sending && !matches!(self.state, State::Responding | State::Closed(_))
+        self.peer == PeerState::Sending
+            && !matches!(self.state, ConnectionState::Responding | ConnectionState::Closed(_))
     }
 
     /// The response has been written. `keep_alive` is what it told the client; false if the body was not read
@@ -218,24 +219,26 @@ impl Connection {
         let pipelined = !self.buffer.is_empty();
         self.state = match &self.state {
             // A client that was not told of the end may have sent its next request: what has arrived is served.
-            State::Responding if keep_alive && (pipelined || self.persistence == Persistence::Allowed) => {
+            ConnectionState::Responding
+                if keep_alive && (pipelined || self.persistence == Persistence::Allowed) =>
+            {
                 self.buffer.shrink();
-                State::Idle { deadline: now.checked_add(self.limits.keepalive_timeout) }
+                ConnectionState::Idle { deadline: now.checked_add(self.limits.keepalive_timeout) }
             }
-            State::Responding if !pipelined => State::Closed(Ending::Plain),
-            State::Closed(ending) => State::Closed(*ending),
-            _ => State::Closed(Ending::Lingering),
+            ConnectionState::Responding if !pipelined => ConnectionState::Closed(CloseMode::Plain),
+            ConnectionState::Closed(ending) => ConnectionState::Closed(*ending),
+            _ => ConnectionState::Closed(CloseMode::Lingering),
         };
     }
 
     /// When [`Self::expire`] must be called; `None` while only the application is waited for.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Preface { deadline, .. } | State::Idle { deadline } | State::Head { deadline, .. } => {
-                *deadline
-            }
-            State::Body { clock, .. } => clock.deadline(&self.limits),
-            State::Responding | State::Closed(_) => None,
+            ConnectionState::Preface { deadline, .. }
+            | ConnectionState::Idle { deadline }
+            | ConnectionState::Head { deadline, .. } => *deadline,
+            ConnectionState::Body { clock, .. } => clock.deadline(&self.limits),
+            ConnectionState::Responding | ConnectionState::Closed(_) => None,
         }
     }
 
@@ -245,10 +248,10 @@ impl Connection {
             return Event::Wait;
         }
         match self.state {
-            State::Preface { .. } | State::Head { .. } if !self.buffer.is_empty() => {
+            ConnectionState::Preface { .. } | ConnectionState::Head { .. } if !self.buffer.is_empty() => {
                 self.reject(RequestFault::HeaderTimeout)
             }
-            State::Body { .. } => self.reject(RequestFault::BodyTimeout),
+            ConnectionState::Body { .. } => self.reject(RequestFault::BodyTimeout),
             _ => self.close(Event::Close),
         }
     }
@@ -257,14 +260,16 @@ impl Connection {
     ///
     /// If [`Self::requests`] is 0 its first request may be on its way: that peer deserves a moment.
     pub fn is_idle(&self) -> bool {
-        let is_between =
-            matches!(self.state, State::Preface { .. } | State::Idle { .. } | State::Head { .. });
+        let is_between = matches!(
+            self.state,
+            ConnectionState::Preface { .. } | ConnectionState::Idle { .. } | ConnectionState::Head { .. }
+        );
         is_between && self.buffer.is_empty()
     }
 
     /// The body was left unread for so long by the server's own choice, which counts against nobody.
     pub fn excuse(&mut self, delay: Duration) {
-        if let State::Body { clock, .. } = &mut self.state {
+        if let ConnectionState::Body { clock, .. } = &mut self.state {
             clock.started_at += delay;
             clock.progress_at += delay;
         }
@@ -283,8 +288,11 @@ impl Connection {
 
     /// Whether the peer may still be sending a request that nobody will read, so that closing must linger.
     pub fn body_needs_drain(&self) -> bool {
-        self.peer == Peer::Sending
-            && matches!(self.state, State::Body { .. } | State::Closed(Ending::Lingering))
+        self.peer == PeerState::Sending
+            && matches!(
+                self.state,
+                ConnectionState::Body { .. } | ConnectionState::Closed(CloseMode::Lingering)
+            )
     }
 
     /// Whether a head that was refused belongs to a HEAD request, whose refusal has no body either.
@@ -309,18 +317,20 @@ impl Connection {
 
     fn step(&mut self, now: Instant) -> Step {
         match self.state {
-            State::Preface { versions, deadline } => Step::Event(self.step_preface(versions, deadline)),
-            State::Idle { .. } if self.buffer.is_empty() => Step::Event(self.wait_or(Event::Close)),
-            State::Idle { .. } => {
+            ConnectionState::Preface { versions, deadline } => {
+                Step::Event(self.step_preface(versions, deadline))
+            }
+            ConnectionState::Idle { .. } if self.buffer.is_empty() => Step::Event(self.wait_or(Event::Close)),
+            ConnectionState::Idle { .. } => {
                 let deadline = now.checked_add(self.limits.header_timeout);
                 let scan = HeadScan::default();
-                self.state = State::Head { scan, leading_line: LeadingLine::Allowed, deadline };
+                self.state = ConnectionState::Head { scan, leading_line: LeadingLine::Allowed, deadline };
                 Step::Event(self.step_head(now))
             }
-            State::Head { .. } => Step::Event(self.step_head(now)),
-            State::Body { .. } => self.step_body(),
-            State::Responding => Step::Event(Event::Wait),
-            State::Closed(_) => Step::Event(Event::Close),
+            ConnectionState::Head { .. } => Step::Event(self.step_head(now)),
+            ConnectionState::Body { .. } => self.step_body(),
+            ConnectionState::Responding => Step::Event(Event::Wait),
+            ConnectionState::Closed(_) => Step::Event(Event::Close),
         }
     }
 
@@ -328,7 +338,7 @@ impl Connection {
         match ProxyHeader::parse(self.buffer.unread(), versions) {
             Ok(Some((header, length))) => {
                 self.buffer.consume(length);
-                self.state = State::Idle { deadline };
+                self.state = ConnectionState::Idle { deadline };
                 Event::Proxied(header)
             }
             Ok(None) if self.buffer.is_empty() => self.wait_or(Event::Close),
@@ -338,7 +348,7 @@ impl Connection {
     }
 
     fn step_head(&mut self, now: Instant) -> Event<'static> {
-        let State::Head { scan, leading_line, .. } = &mut self.state else { return Event::Wait };
+        let ConnectionState::Head { scan, leading_line, .. } = &mut self.state else { return Event::Wait };
         if *leading_line == LeadingLine::Allowed {
             match self.buffer.unread() {
                 [b'\r'] => return self.wait_or(Event::Close),
@@ -368,12 +378,12 @@ impl Connection {
         if !self.keep_alive_allowed() {
             head.deny_keep_alive();
         }
-        self.state = State::Body {
+        self.state = ConnectionState::Body {
             decoder: BodyDecoder::new(head.framing(), self.limits.body_bytes_max),
             continuation: if head.expects_continue() {
-                Continuation::Expected
+                ContinueState::Expected
             } else {
-                Continuation::Settled
+                ContinueState::Settled
             },
             clock: BodyClock { started_at: now, progress_at: now, received: self.buffered_bytes() as u64 },
         };
@@ -381,11 +391,11 @@ impl Connection {
     }
 
     fn step_body(&mut self) -> Step {
-        let State::Body { decoder, continuation, .. } = &mut self.state else {
+        let ConnectionState::Body { decoder, continuation, .. } = &mut self.state else {
             return Step::Event(Event::Wait);
         };
-        let expected = std::mem::replace(continuation, Continuation::Settled) == Continuation::Expected;
-        if expected && self.buffer.is_empty() && self.peer == Peer::Sending && !decoder.is_done() {
+        let expected = std::mem::replace(continuation, ContinueState::Settled) == ContinueState::Expected;
+        if expected && self.buffer.is_empty() && self.peer == PeerState::Sending && !decoder.is_done() {
             return Step::Event(Event::Continue);
         }
         let decoded = match decoder.decode(self.buffer.unread()) {
@@ -398,7 +408,7 @@ impl Connection {
             return Step::Body(consumed.start + decoded.data.start..consumed.start + decoded.data.end);
         }
         if is_done {
-            self.state = State::Responding;
+            self.state = ConnectionState::Responding;
             return Step::Event(Event::BodyEnd);
         }
         Step::Event(self.wait_or(Event::Aborted))
@@ -407,18 +417,18 @@ impl Connection {
     /// More bytes are needed: `ended` if there will be none.
     fn wait_or(&mut self, ended: Event<'static>) -> Event<'static> {
         match self.peer {
-            Peer::Sending => Event::Wait,
-            Peer::Ended => self.close(ended),
+            PeerState::Sending => Event::Wait,
+            PeerState::Ended => self.close(ended),
         }
     }
 
     fn close(&mut self, event: Event<'static>) -> Event<'static> {
-        self.state = State::Closed(Ending::Plain);
+        self.state = ConnectionState::Closed(CloseMode::Plain);
         event
     }
 
     fn reject(&mut self, fault: RequestFault) -> Event<'static> {
-        self.state = State::Closed(Ending::Lingering);
+        self.state = ConnectionState::Closed(CloseMode::Lingering);
         Event::Reject(fault)
     }
 }

@@ -23,7 +23,7 @@ mod syntax;
 mod target;
 
 pub use body::{CHUNK_END, ChunkedDecoder, Decoded, LAST_CHUNK, encode_chunk_head};
-pub use connection::{CONTINUE, Connection, Event, drain_patience};
+pub use connection::{CONTINUE, Connection, Event, drain_deadline};
 pub use date::{DateCache, imf_fixdate};
 pub use errors::RequestFault;
 pub use forwarded::{Forwarded, Node, Scheme};

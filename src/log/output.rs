@@ -14,29 +14,29 @@ use std::time::{Duration, Instant};
 
 use crate::limits::{LOG_QUEUE_BYTES_MAX, LOG_RETRY_PAUSE};
 use crate::sys::output;
-use crate::sys::standard_streams::Stream;
+use crate::sys::standard_streams::StandardStream;
 
 /// The longest wait at the end before the time is looked at.
 const FINISH_PAUSE: Duration = Duration::from_millis(10);
 
 /// Makes the line that says how many lines were lost, and why.
-pub(super) type Notice = fn(lines: u64, reason: &str) -> Vec<u8>;
+pub(super) type LossNotice = fn(lines: u64, reason: &str) -> Vec<u8>;
 
 /// See the module's page.
 pub(super) struct Output {
     /// The process that the queue and the thread belong to. One that was forked off has a copy of the queue, perhaps
     /// locked for ever, and no thread.
     pid: AtomicU32,
-    notice: Notice,
-    queue: Mutex<Queue>,
+    notice: LossNotice,
+    queue: Mutex<LineQueue>,
     changed: Condvar,
     has_thread: AtomicBool,
 }
 
 /// What waits, and what was lost.
 #[derive(Default)]
-struct Queue {
-    lines: VecDeque<Line>,
+struct LineQueue {
+    lines: VecDeque<PendingLine>,
     bytes: usize,
     /// Whether somebody writes the line that was first.
     is_writing: bool,
@@ -47,7 +47,7 @@ struct Queue {
 }
 
 /// A line, or several that belong together.
-struct Line {
+struct PendingLine {
     bytes: Vec<u8>,
     written: usize,
     /// How many lines are lost if this one is.
@@ -63,27 +63,27 @@ enum Progress {
     Full,
 }
 
-impl Queue {
+impl LineQueue {
     /// Adds a line, or counts it as lost.
-    fn push(&mut self, bytes: Vec<u8>, notice: Notice) {
+    fn push(&mut self, bytes: Vec<u8>, notice: LossNotice) {
         if self.bytes + bytes.len() > LOG_QUEUE_BYTES_MAX {
             self.lose(1, "they could not be written fast enough");
             return;
         }
         self.push_notice(notice);
-        self.push_line(Line { bytes, written: 0, count: 1 });
+        self.push_line(PendingLine { bytes, written: 0, count: 1 });
     }
 
     /// Adds the line that says what was lost, if something was.
-    fn push_notice(&mut self, notice: Notice) {
+    fn push_notice(&mut self, notice: LossNotice) {
         if self.lost == 0 {
             return;
         }
         let count = std::mem::take(&mut self.lost);
-        self.push_line(Line { bytes: notice(count, &self.reason), written: 0, count });
+        self.push_line(PendingLine { bytes: notice(count, &self.reason), written: 0, count });
     }
 
-    fn push_line(&mut self, line: Line) {
+    fn push_line(&mut self, line: PendingLine) {
         self.bytes += line.bytes.len();
         self.lines.push_back(line);
     }
@@ -94,7 +94,7 @@ impl Queue {
     }
 
     /// Takes the first line to write it, unless somebody does already.
-    fn begin(&mut self) -> Option<Line> {
+    fn begin(&mut self) -> Option<PendingLine> {
         if self.is_writing {
             return None;
         }
@@ -108,7 +108,7 @@ impl Queue {
     }
 
     /// Notes what became of a line that was begun.
-    fn end(&mut self, mut line: Line, outcome: &io::Result<usize>) -> Progress {
+    fn end(&mut self, mut line: PendingLine, outcome: &io::Result<usize>) -> Progress {
         self.is_writing = false;
         match outcome {
             Ok(bytes) => line.written += bytes,
@@ -128,7 +128,7 @@ impl Queue {
 }
 
 impl Output {
-    pub(super) fn new(notice: Notice) -> Self {
+    pub(super) fn new(notice: LossNotice) -> Self {
         Self {
             pid: AtomicU32::new(std::process::id()),
             notice,
@@ -141,13 +141,13 @@ impl Output {
     /// Writes a line, or leaves it to be written.
     pub(super) fn emit(&self, bytes: Vec<u8>) {
         if !self.is_here() {
-            let _ = output::write_now(Stream::Error.as_fd(), &bytes);
+            let _ = output::write_now(StandardStream::Error.as_fd(), &bytes);
             return;
         }
         self.queue().push(bytes, self.notice);
         // A disk may take its time even for what it takes at once.
         let has_thread = self.has_thread.load(Ordering::Acquire);
-        if has_thread && output::is_regular_file(Stream::Error.as_fd()) {
+        if has_thread && output::is_regular_file(StandardStream::Error.as_fd()) {
             self.changed.notify_all();
             return;
         }
@@ -185,13 +185,13 @@ impl Output {
         self.has_lines() || self.queue().lost > 0
     }
 
-    /// Waits until everything is written, at most `patience`.
-    pub(super) fn finish(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    /// Waits until everything is written, at most `timeout`.
+    pub(super) fn finish(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         self.retry();
         // What is only counted could not be written just now, and will not be.
         while self.has_lines() && Instant::now() < deadline {
-            output::wait_until_writable(Stream::Error.as_fd(), FINISH_PAUSE);
+            output::wait_until_writable(StandardStream::Error.as_fd(), FINISH_PAUSE);
             if self.pump() == Progress::Done {
                 // Somebody else may be writing.
                 std::thread::sleep(Duration::from_millis(1));
@@ -218,7 +218,7 @@ impl Output {
         loop {
             self.wait_for_line();
             if self.pump() == Progress::Full {
-                output::wait_until_writable(Stream::Error.as_fd(), LOG_RETRY_PAUSE);
+                output::wait_until_writable(StandardStream::Error.as_fd(), LOG_RETRY_PAUSE);
             }
         }
     }
@@ -243,14 +243,14 @@ impl Output {
             // Not locked while it is written.
             let Some(line) = self.queue().begin() else { return Progress::Done };
             let rest = line.bytes.get(line.written..).unwrap_or_default();
-            let outcome = output::write_now(Stream::Error.as_fd(), rest);
+            let outcome = output::write_now(StandardStream::Error.as_fd(), rest);
             if self.queue().end(line, &outcome) == Progress::Full {
                 return Progress::Full;
             }
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, LineQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -263,18 +263,18 @@ mod tests {
         format!("lost {lines}: {reason}\n").into_bytes()
     }
 
-    fn push(queue: &mut Queue, text: &str) {
+    fn push(queue: &mut LineQueue, text: &str) {
         queue.push(text.as_bytes().to_vec(), notice);
     }
 
-    fn write(queue: &mut Queue, outcome: &io::Result<usize>) -> String {
+    fn write(queue: &mut LineQueue, outcome: &io::Result<usize>) -> String {
         let line = queue.begin().unwrap();
         let rest = String::from_utf8(line.bytes[line.written..].to_vec()).unwrap();
         queue.end(line, outcome);
         rest
     }
 
-    fn write_all(queue: &mut Queue) -> String {
+    fn write_all(queue: &mut LineQueue) -> String {
         write(queue, &Ok(usize::MAX / 2))
     }
 
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_now_is_written_later_and_in_order() {
-        let mut queue = Queue::default();
+        let mut queue = LineQueue::default();
         push(&mut queue, "one\n");
         push(&mut queue, "two\n");
         assert_eq!(write(&mut queue, &full()), "one\n");
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_line_after_a_loss_says_how_many_were_lost() {
-        let mut queue = Queue::default();
+        let mut queue = LineQueue::default();
         push(&mut queue, "one\n");
         push(&mut queue, "two\n");
         write(&mut queue, &Err(io::ErrorKind::StorageFull.into()));
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_line_of_which_only_the_beginning_was_written_is_ended_first() {
-        let mut queue = Queue::default();
+        let mut queue = LineQueue::default();
         push(&mut queue, "one\n");
         write(&mut queue, &Ok(2));
         write(&mut queue, &Err(io::ErrorKind::StorageFull.into()));
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_is_full_loses_lines_not_memory() {
-        let mut queue = Queue::default();
+        let mut queue = LineQueue::default();
         push(&mut queue, &"x".repeat(LOG_QUEUE_BYTES_MAX));
         push(&mut queue, "lost\n");
         push(&mut queue, "lost\n");

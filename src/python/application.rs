@@ -15,7 +15,7 @@ use pyo3::types::PyDict;
 
 use super::environ::Template;
 use super::errors::describe;
-use super::green::{Green, Service};
+use super::green::{Green, GreenService};
 use super::interpreter_lock::{InterpreterLock, has_lock};
 use super::main_thread::{self, MainThread};
 use super::threads::AppThread;
@@ -42,9 +42,9 @@ pub struct PythonApplication {
     signals: (UnixStream, UnixStream),
     green: Option<Arc<Green>>,
     /// What the main thread serves in green mode, until it does.
-    service: Mutex<Option<Service>>,
+    service: Mutex<Option<GreenService>>,
     /// What wakes the main thread with `--main-thread`.
-    bell: Option<Arc<main_thread::Bell>>,
+    bell: Option<Arc<main_thread::MainThreadWaker>>,
     /// What the main thread then serves, until it does.
     main_thread: Mutex<Option<MainThread>>,
 }
@@ -137,7 +137,8 @@ impl PythonApplication {
         if let (Some(green), Some(settings)) = (&self.green, &self.config.green) {
             green.begin(py, settings.library, queue, watches.into_iter().next())?;
             let template = Template::new(py, &self.config)?;
-            let service = Service { callable: callable.clone_ref(py), queue: Arc::clone(queue), template };
+            let service =
+                GreenService { callable: callable.clone_ref(py), queue: Arc::clone(queue), template };
             *self.service.lock().unwrap_or_else(PoisonError::into_inner) = Some(service);
             return Ok(());
         }
@@ -324,8 +325,8 @@ impl Application for PythonApplication {
         }
     }
 
-    fn join(&self, patience: Duration) -> bool {
-        let all_ended = self.running.wait(patience);
+    fn join(&self, timeout: Duration) -> bool {
+        let all_ended = self.running.wait(timeout);
         if let Some(green) = self.green.as_ref().filter(|_| !all_ended) {
             green.abandon();
         }
@@ -366,8 +367,8 @@ impl Running {
         self.ended.notify_all();
     }
 
-    fn wait(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+    fn wait(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         while *count > 0 {
             let left = deadline.saturating_duration_since(Instant::now());

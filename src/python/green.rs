@@ -18,7 +18,7 @@ use pyo3::types::PyDict;
 
 use super::environ::{Environs, Template};
 use super::errors::describe;
-use super::respond::{Pace, Prepared, Unbound};
+use super::respond::{Pace, Prepared, UnboundCall};
 use crate::config;
 use crate::gateway::{Queue, Reply, Request, Seat, Taken, ThreadWatch};
 use crate::limits::GREEN_REQUESTS_PER_TURN_MAX;
@@ -27,7 +27,7 @@ use crate::sys::fork;
 /// The requests that green threads of this process work on.
 pub(super) struct Green {
     requests_max: usize,
-    bell: Bell,
+    bell: HubWaker,
     /// What `spawning.green` calls a hub.
     hub: OnceLock<Py<PyAny>>,
     /// `spawning.green_threads` that answer requests.
@@ -45,14 +45,14 @@ pub(super) struct Green {
 }
 
 /// What the main thread answers requests with.
-pub(super) struct Service {
+pub(super) struct GreenService {
     pub(super) callable: Py<PyAny>,
     pub(super) queue: Arc<Queue>,
     pub(super) template: Template,
 }
 
 /// What there is to do after one look at the queue.
-enum Turn {
+enum NextStep {
     /// Begin more requests, once others had their turn.
     Continue,
     /// Wait for the bell.
@@ -64,10 +64,10 @@ enum Turn {
 impl Green {
     /// # Errors
     /// The operating system's, when descriptors run out.
-    pub(super) fn new(config: &config::Green) -> io::Result<Self> {
+    pub(super) fn new(config: &config::GreenSettings) -> io::Result<Self> {
         Ok(Self {
             requests_max: config.requests_max,
-            bell: Bell::new()?,
+            bell: HubWaker::new()?,
             hub: OnceLock::new(),
             crew: OnceLock::new(),
             running: AtomicUsize::new(0),
@@ -87,7 +87,7 @@ impl Green {
         queue: &Queue,
         watch: Option<Box<dyn ThreadWatch>>,
     ) -> PyResult<()> {
-        let arguments = (library.module(), self.bell.ears.as_raw_fd());
+        let arguments = (library.module(), self.bell.reader.as_raw_fd());
         let (hub, crew) = py.import("spawning.green")?.call_method1("hub", arguments)?.extract()?;
         // Nobody else sets them: an application is started once.
         let _ = self.hub.set(hub);
@@ -106,7 +106,7 @@ impl Green {
     ///
     /// # Errors
     /// The hub's.
-    pub(super) fn serve(self: &Arc<Self>, py: Python<'_>, service: &Service) -> PyResult<()> {
+    pub(super) fn serve(self: &Arc<Self>, py: Python<'_>, service: &GreenService) -> PyResult<()> {
         let Some(hub) = self.hub.get().map(|hub| hub.bind(py)) else { return Ok(()) };
         let mut environs = service.template.environs(py);
         // All green threads are one thread: nothing can be overtaken, so nobody asks for its time.
@@ -116,7 +116,7 @@ impl Green {
                 event.call_method0(py, intern!(py, "set"))?;
             }
             let turn = self.begin_requests(py, service, &mut environs, &mut seat);
-            let is_over = matches!(turn, Turn::Closed) && self.running.load(Ordering::SeqCst) == 0;
+            let is_over = matches!(turn, NextStep::Closed) && self.running.load(Ordering::SeqCst) == 0;
             if self.is_abandoned.load(Ordering::SeqCst) {
                 return Ok(());
             }
@@ -124,8 +124,8 @@ impl Green {
                 return self.crew.get().map_or(Ok(()), |crew| crew.call_method0(py, "end").map(drop));
             }
             let waited = match turn {
-                Turn::Continue => hub.call_method0(intern!(py, "pause")),
-                Turn::Wait | Turn::Closed => hub.call_method0(intern!(py, "wait")),
+                NextStep::Continue => hub.call_method0(intern!(py, "pause")),
+                NextStep::Wait | NextStep::Closed => hub.call_method0(intern!(py, "wait")),
             };
             match waited {
                 Ok(_) => {}
@@ -144,36 +144,36 @@ impl Green {
     fn begin_requests<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
-        service: &Service,
+        service: &GreenService,
         environs: &mut Environs<'py>,
         seat: &mut Seat,
-    ) -> Turn {
+    ) -> NextStep {
         for _ in 0..GREEN_REQUESTS_PER_TURN_MAX {
             if self.running.load(Ordering::SeqCst) >= self.requests_max {
-                return Turn::Wait;
+                return NextStep::Wait;
             }
             match service.queue.try_take(seat) {
                 Taken::Request(request, _) => self.begin_request(py, service, environs, *request),
-                Taken::Nothing => return Turn::Wait,
+                Taken::Nothing => return NextStep::Wait,
                 Taken::Closed => {
                     self.is_closing.store(true, Ordering::SeqCst);
-                    return Turn::Closed;
+                    return NextStep::Closed;
                 }
             }
         }
-        Turn::Continue
+        NextStep::Continue
     }
 
     fn begin_request<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
-        service: &Service,
+        service: &GreenService,
         environs: &mut Environs<'py>,
         request: Request,
     ) {
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
         self.running.fetch_add(1, Ordering::SeqCst);
-        let place = Place { green: Arc::clone(self), number };
+        let running_request = RunningRequest { green: Arc::clone(self), number };
         if let Some(watch) = self.watch.get() {
             watch.lock().unwrap_or_else(PoisonError::into_inner).busy(&request);
         }
@@ -181,7 +181,7 @@ impl Green {
         let Some(prepared) = Prepared::new(py, environs, request, Some(Arc::clone(self))) else { return };
         let request = GreenRequest {
             callable: service.callable.clone_ref(py),
-            waiting: Mutex::new(Some((prepared.unbind(), place))),
+            waiting: Mutex::new(Some((prepared.unbind(), running_request))),
         };
         let begun = self
             .crew
@@ -224,12 +224,12 @@ impl Green {
 }
 
 /// One running request, counted out when dropped.
-struct Place {
+struct RunningRequest {
     green: Arc<Green>,
     number: u64,
 }
 
-impl Place {
+impl RunningRequest {
     fn enter(&self, py: Python<'_>) -> PyResult<()> {
         let (Some(threads), Some(hub)) = (self.green.threads.get(), self.green.hub.get()) else {
             return Ok(());
@@ -239,7 +239,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for RunningRequest {
     fn drop(&mut self) {
         let green = &self.green;
         if let Some(threads) = green.threads.get() {
@@ -262,26 +262,26 @@ impl Drop for Place {
 #[pyclass(frozen, module = "spawning._core")]
 struct GreenRequest {
     callable: Py<PyAny>,
-    waiting: Mutex<Option<(Unbound, Place)>>,
+    waiting: Mutex<Option<(UnboundCall, RunningRequest)>>,
 }
 
 #[pymethods]
 impl GreenRequest {
     fn __call__(&self, py: Python<'_>) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((prepared, place)) = waiting else { return };
-        if let Err(error) = place.enter(py) {
+        let Some((prepared, running_request)) = waiting else { return };
+        if let Err(error) = running_request.enter(py) {
             tracing::error!(traceback = describe(py, &error), "cannot tell the current green thread");
         }
-        prepared.bind(py).converse(self.callable.bind(py), Pace::Alone);
+        prepared.bind(py).call(self.callable.bind(py), Pace::Alone);
     }
 }
 
 /// How other threads reach the hub.
-struct Bell {
-    rope: UnixStream,
+struct HubWaker {
+    writer: UnixStream,
     /// Readable when it was rung.
-    ears: UnixStream,
+    reader: UnixStream,
     is_rung: AtomicBool,
     /// Events whose green threads may go on.
     roused: Mutex<Vec<Py<PyAny>>>,
@@ -290,16 +290,16 @@ struct Bell {
     answered: Condvar,
 }
 
-impl Bell {
+impl HubWaker {
     fn new() -> io::Result<Self> {
-        let (rope, ears) = UnixStream::pair()?;
-        rope.set_nonblocking(true)?;
-        ears.set_nonblocking(true)?;
-        fork::give_up_in_children(rope.as_fd());
-        fork::give_up_in_children(ears.as_fd());
+        let (writer, reader) = UnixStream::pair()?;
+        writer.set_nonblocking(true)?;
+        reader.set_nonblocking(true)?;
+        fork::give_up_in_children(writer.as_fd());
+        fork::give_up_in_children(reader.as_fd());
         Ok(Self {
-            rope,
-            ears,
+            writer,
+            reader,
             is_rung: AtomicBool::new(false),
             roused: Mutex::default(),
             answers: Mutex::new(0),
@@ -310,7 +310,7 @@ impl Bell {
     fn ring(&self) {
         if !self.is_rung.swap(true, Ordering::SeqCst) {
             // One byte always fits: the last was read before the bell could be rung again.
-            let _ = (&self.rope).write(&[0]);
+            let _ = (&self.writer).write(&[0]);
         }
     }
 
@@ -330,7 +330,7 @@ impl Bell {
 
     /// Whoever rings from now on rings anew, and whatever was rung for is seen by a look after this.
     fn answer(&self) -> Vec<Py<PyAny>> {
-        while matches!((&self.ears).read(&mut [0; 16]), Ok(count) if count > 0) {}
+        while matches!((&self.reader).read(&mut [0; 16]), Ok(count) if count > 0) {}
         self.is_rung.store(false, Ordering::SeqCst);
         *self.answers.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.answered.notify_all();

@@ -15,29 +15,29 @@ use crate::gateway::{Body, Share, UploadReader};
 /// the body. To the standard library it is an `io.BufferedIOBase` that is read forwards only.
 #[pyclass(module = "spawning._core", freelist = 64)]
 pub(crate) struct Input {
-    source: Source,
+    source: BodySource,
 }
 
-enum Source {
+enum BodySource {
     Memory(Cursor<Vec<u8>>),
-    File(BufReader<io::Take<Stored>>),
+    File(BufReader<io::Take<StoredBody>>),
     Stream(UploadReader),
     Closed,
 }
 
 /// A temporary file, and the room it takes until it is closed.
-struct Stored {
+struct StoredBody {
     file: File,
     _share: Share,
 }
 
-impl Read for Stored {
+impl Read for StoredBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.read(buffer)
     }
 }
 
-impl Source {
+impl BodySource {
     fn reader(&mut self) -> PyResult<&mut (dyn BufRead + Send)> {
         match self {
             Self::Memory(cursor) => Ok(cursor),
@@ -61,11 +61,11 @@ fn bound(size: Option<isize>) -> Option<usize> {
 impl Input {
     pub(super) fn new(body: Body) -> Self {
         let source = match body {
-            Body::Empty => Source::Memory(Cursor::default()),
-            Body::Memory(bytes) => Source::Memory(Cursor::new(bytes)),
-            Body::Stream(reader) => Source::Stream(reader),
+            Body::Empty => BodySource::Memory(Cursor::default()),
+            Body::Memory(bytes) => BodySource::Memory(Cursor::new(bytes)),
+            Body::Stream(reader) => BodySource::Stream(reader),
             Body::File { file, length_bytes, share } => {
-                Source::File(BufReader::new(Stored { file, _share: share }.take(length_bytes)))
+                BodySource::File(BufReader::new(StoredBody { file, _share: share }.take(length_bytes)))
             }
         };
         Self { source }
@@ -150,7 +150,7 @@ impl Input {
     /// At most `size` bytes, or all that is left; `b""` at the end.
     #[pyo3(signature = (size = None, /))]
     fn read<'py>(&mut self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
-        if let Source::Memory(cursor) = &mut self.source {
+        if let BodySource::Memory(cursor) = &mut self.source {
             let rest = cursor.fill_buf()?;
             let count = bound(size).unwrap_or(usize::MAX).min(rest.len());
             let bytes = PyBytes::new(py, rest.get(..count).unwrap_or_default());
@@ -230,12 +230,12 @@ impl Input {
 
     /// Lets go of what is left of the body. The connection does not depend on it.
     fn close(&mut self) {
-        self.source = Source::Closed;
+        self.source = BodySource::Closed;
     }
 
     #[getter]
     fn closed(&self) -> bool {
-        matches!(self.source, Source::Closed)
+        matches!(self.source, BodySource::Closed)
     }
 
     fn readable(&mut self) -> PyResult<bool> {

@@ -21,7 +21,7 @@ use crate::limits::{INTERPRETER_HOLD_LOGGED, INTERPRETER_HOLDS_LOGGED_MAX, INTER
 use crate::scheduler::{Look, SwitchInterval, SwitchPolicy};
 use crate::sys::{process, thread};
 
-static WATCH: OnceLock<Watch> = OnceLock::new();
+static WATCH: OnceLock<InterpreterWatch> = OnceLock::new();
 
 /// The looking thread looks again within a millisecond or two.
 const AWAKE: u8 = 0;
@@ -31,7 +31,7 @@ const DROWSY: u8 = 1;
 const ASLEEP: u8 = 2;
 
 /// What application threads say of themselves, and who looks.
-struct Watch {
+struct InterpreterWatch {
     lock: InterpreterLock,
     /// Waits for the interpreter that have begun.
     waits_begun: AtomicUsize,
@@ -88,7 +88,7 @@ fn stack_of(py: Python<'_>, thread: u64) -> String {
 /// # Errors
 /// Those of Python's modules, which are there.
 pub(super) fn watch(py: Python<'_>, lock: InterpreterLock) -> PyResult<()> {
-    let watch = WATCH.get_or_init(|| Watch {
+    let watch = WATCH.get_or_init(|| InterpreterWatch {
         lock,
         waits_begun: AtomicUsize::new(0),
         waits_ended: AtomicUsize::new(0),
@@ -154,7 +154,7 @@ pub(super) fn leave() {
     }
 }
 
-impl Watch {
+impl InterpreterWatch {
     fn activate(&self) {
         if self.active.fetch_add(1, SeqCst) > 0 {
             self.rouse(ASLEEP);

@@ -19,7 +19,7 @@ use pyo3::prelude::*;
 
 use crate::limits::{SWITCH_INTERVAL, SWITCH_INTERVAL_SHORT};
 use crate::scheduler::SwitchInterval;
-use crate::sys::symbol::{self, Object};
+use crate::sys::symbol::{self, LoadedObject};
 
 /// Intervals, in microseconds, that nobody would choose: the word that shows all of them is the one.
 const DISTINCTIVE_US: [u64; 3] = [7_654_321, 1_234_567_891, 9_876_543];
@@ -121,7 +121,7 @@ impl InterpreterLock {
         })
     }
 
-    fn at(runtime: &Object, index: usize) -> Self {
+    fn at(runtime: &LoadedObject, index: usize) -> Self {
         let holder = word(runtime, index + LAST_HOLDER).as_ptr().cast::<usize>();
         let is_locked = word(runtime, index + IS_LOCKED).as_ptr().cast::<i32>();
         Self {
@@ -196,7 +196,7 @@ impl InterpreterLock {
 }
 
 /// A word of `runtime`; one beyond its end is its first.
-fn word(runtime: &Object, index: usize) -> &'static AtomicU64 {
+fn word(runtime: &LoadedObject, index: usize) -> &'static AtomicU64 {
     let is_inside = (index + 1) * size_of::<u64>() <= runtime.size;
     let index = if is_inside { index } else { 0 };
     let address = runtime.address.wrapping_add(index * size_of::<u64>());

@@ -14,18 +14,18 @@ use crate::gateway::{Queue, Taken, ThreadWatch};
 
 /// Wakes the main thread.
 #[derive(Debug, Default)]
-pub(super) struct Bell {
-    state: Mutex<State>,
+pub(super) struct MainThreadWaker {
+    state: Mutex<MainThreadState>,
     rung: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct MainThreadState {
     is_rung: bool,
     is_over: bool,
 }
 
-impl Bell {
+impl MainThreadWaker {
     /// There may be something to do.
     pub(super) fn ring(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).is_rung = true;
@@ -55,7 +55,7 @@ pub(super) struct MainThread {
     pub(super) queue: Arc<Queue>,
     pub(super) template: Template,
     pub(super) watch: Box<dyn ThreadWatch>,
-    pub(super) bell: Arc<Bell>,
+    pub(super) bell: Arc<MainThreadWaker>,
 }
 
 impl MainThread {

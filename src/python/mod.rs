@@ -9,7 +9,6 @@ mod errors;
 mod file_wrapper;
 mod fork;
 mod green;
-mod handover;
 mod hop_by_hop;
 mod input;
 mod interpreter;
@@ -21,6 +20,7 @@ mod respond;
 mod response;
 mod start_response;
 mod threads;
+mod upgrade;
 
 pub use application::PythonApplication;
 pub(crate) use file_wrapper::FileWrapper;

@@ -15,11 +15,11 @@ use super::environ::Environs;
 use super::errors::{describe, is_client_error};
 use super::fork::leave_if_child;
 use super::green::Green;
-use super::handover::Handover;
 use super::panics::{log_panic, survive};
 use super::response::{Response, Shortfall};
 use super::start_response::{StartResponse, body_bytes, refused};
-use crate::gateway::{Haste, Lent, Queue, Request};
+use super::upgrade::UpgradeHandle;
+use crate::gateway::{FlushPolicy, Lent, Queue, Request};
 use crate::limits::LENT_BYTES_MIN;
 
 /// Answers one request that was taken at `taken_at`, whatever the application does.
@@ -33,7 +33,7 @@ pub(super) fn answer<'py>(
 ) {
     let answered = survive(|| {
         if let Some(prepared) = Prepared::new(py, environs, request, None) {
-            prepared.converse(application, Pace::Shared { queue, taken_at });
+            prepared.call(application, Pace::Shared { queue, taken_at });
         }
     });
     if let Err(bug) = answered {
@@ -49,7 +49,7 @@ pub(super) struct Prepared<E, S> {
 }
 
 /// The same between two green threads.
-pub(super) type Unbound = Prepared<Py<PyDict>, Py<StartResponse>>;
+pub(super) type UnboundCall = Prepared<Py<PyDict>, Py<StartResponse>>;
 
 impl<'py> Prepared<Bound<'py, PyDict>, Bound<'py, StartResponse>> {
     /// `None` when memory is exhausted, or the environ cannot be built: then the request is answered already, or its
@@ -64,7 +64,7 @@ impl<'py> Prepared<Bound<'py, PyDict>, Bound<'py, StartResponse>> {
         let environ = survive(|| {
             let environ = environs.build(py, &head, body, &connection, forwarded.as_deref())?;
             match early {
-                Some(early) => Handover::offer(environ, reply.handover(), early),
+                Some(early) => UpgradeHandle::offer(environ, reply.upgrade(), early),
                 None => Ok(environ),
             }
         });
@@ -72,7 +72,7 @@ impl<'py> Prepared<Bound<'py, PyDict>, Bound<'py, StartResponse>> {
         match (environ, start_response) {
             (Ok(Ok(environ)), Ok(start_response)) => Some(Self { environ, start_response }),
             (Err(bug), Ok(start_response)) => {
-                give_up(&start_response, &bug, Haste::Now);
+                give_up(&start_response, &bug, FlushPolicy::Immediate);
                 None
             }
             (_, Err(error)) | (Ok(Err(error)), _) => {
@@ -83,26 +83,26 @@ impl<'py> Prepared<Bound<'py, PyDict>, Bound<'py, StartResponse>> {
     }
 
     /// For another green thread.
-    pub(super) fn unbind(self) -> Unbound {
+    pub(super) fn unbind(self) -> UnboundCall {
         Prepared { environ: self.environ.unbind(), start_response: self.start_response.unbind() }
     }
 
     /// Calls the application and sends what it returns.
-    pub(super) fn converse(self, application: &Bound<'py, PyAny>, pace: Pace<'_>) {
+    pub(super) fn call(self, application: &Bound<'py, PyAny>, pace: Pace<'_>) {
         let py = application.py();
-        let exchange = Exchange { start_response: self.start_response, pace };
+        let call = ApplicationCall { start_response: self.start_response, pace };
         let conversed = survive(|| {
-            if let Err(error) = exchange.converse(application, &self.environ) {
-                exchange.fail(py, &error);
+            if let Err(error) = call.call(application, &self.environ) {
+                call.fail(py, &error);
             }
         });
         if let Err(bug) = conversed {
-            give_up(&exchange.start_response, &bug, exchange.haste());
+            give_up(&call.start_response, &bug, call.flush_policy());
         }
     }
 }
 
-impl Unbound {
+impl UnboundCall {
     /// On the green thread that will call the application.
     pub(super) fn bind(self, py: Python<'_>) -> Prepared<Bound<'_, PyDict>, Bound<'_, StartResponse>> {
         Prepared { environ: self.environ.into_bound(py), start_response: self.start_response.into_bound(py) }
@@ -118,25 +118,25 @@ pub(super) enum Pace<'a> {
 }
 
 impl Pace<'_> {
-    fn haste(&self) -> Haste {
+    fn flush_policy(&self) -> FlushPolicy {
         match self {
-            Self::Shared { queue, taken_at } => Haste::suited(queue.length(), taken_at.elapsed()),
-            Self::Alone => Haste::Now,
+            Self::Shared { queue, taken_at } => FlushPolicy::for_load(queue.length(), taken_at.elapsed()),
+            Self::Alone => FlushPolicy::Immediate,
         }
     }
 }
 
-struct Exchange<'a, 'py> {
+struct ApplicationCall<'a, 'py> {
     start_response: Bound<'py, StartResponse>,
     pace: Pace<'a>,
 }
 
-impl<'py> Exchange<'_, 'py> {
-    fn haste(&self) -> Haste {
-        self.pace.haste()
+impl<'py> ApplicationCall<'_, 'py> {
+    fn flush_policy(&self) -> FlushPolicy {
+        self.pace.flush_policy()
     }
 
-    fn converse(&self, application: &Bound<'py, PyAny>, environ: &Bound<'py, PyDict>) -> PyResult<()> {
+    fn call(&self, application: &Bound<'py, PyAny>, environ: &Bound<'py, PyDict>) -> PyResult<()> {
         let returned = application.call1((environ, &self.start_response));
         if leave_if_child(application.py(), &returned) {
             return Ok(());
@@ -191,7 +191,8 @@ impl<'py> Exchange<'_, 'py> {
         }
         let Some(part) = wrapper.borrow().plain_file(wrapper.py()) else { return Ok(false) };
         must_be_started(&slot.response)?;
-        let shortfall = slot.response.finish_file(part.file, part.offset, part.length_bytes, self.haste());
+        let shortfall =
+            slot.response.finish_file(part.file, part.offset, part.length_bytes, self.flush_policy());
         log_shortfall(shortfall.map_err(refused)?);
         Ok(true)
     }
@@ -232,14 +233,14 @@ impl<'py> Exchange<'_, 'py> {
         }
         must_be_started(&slot.response)?;
         let body = Lent::new(HeldBytes::new(whole));
-        log_shortfall(slot.response.finish_lent(body, self.haste()).map_err(refused)?);
+        log_shortfall(slot.response.finish_lent(body, self.flush_policy()).map_err(refused)?);
         Ok(())
     }
 
     fn finish(&self, last: &[u8]) -> PyResult<()> {
         let mut slot = self.start_response.try_borrow_mut()?;
         must_be_started(&slot.response)?;
-        let shortfall = slot.response.finish(last, self.haste());
+        let shortfall = slot.response.finish(last, self.flush_policy());
         log_shortfall(shortfall.map_err(refused)?);
         Ok(())
     }
@@ -250,10 +251,10 @@ impl<'py> Exchange<'_, 'py> {
         // with the call that took it.
         let Ok(mut slot) = self.start_response.try_borrow_mut() else { return };
         if slot.response.is_taken_over() && is_farewell(py, error) {
-            return slot.response.fail(self.haste());
+            return slot.response.fail(self.flush_policy());
         }
         log_exception(py, &slot.response, error);
-        slot.response.fail(self.haste());
+        slot.response.fail(self.flush_policy());
     }
 
     /// Logs an exception that another one follows.
@@ -265,11 +266,11 @@ impl<'py> Exchange<'_, 'py> {
 }
 
 /// A panic's price: 500 if nothing is sent yet, a cut connection otherwise, and a line in the log.
-fn give_up(start_response: &Bound<'_, StartResponse>, bug: &str, haste: Haste) {
+fn give_up(start_response: &Bound<'_, StartResponse>, bug: &str, flush_policy: FlushPolicy) {
     // The borrows of whoever panicked ended with it.
     let Ok(mut slot) = start_response.try_borrow_mut() else { return log_panic(None, bug) };
     log_panic(slot.response.request_head(), bug);
-    slot.response.fail(haste);
+    slot.response.fail(flush_policy);
 }
 
 /// Set when bytes came back on a thread without the interpreter: they are freed when a thread attaches to it next.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use crate::gateway::{End, Haste, Lent, Outcome, Payload, Reply, date_now};
+use crate::gateway::{End, FlushPolicy, Lent, Outcome, Payload, Reply, date_now};
 use crate::http::{
     BodyLength, CHUNK_END, HeadWriter, LAST_CHUNK, RequestHead, ResponseFault, ResponseFraming, ResponsePlan,
     encode_chunk_head,
@@ -13,7 +13,7 @@ const HEAD_BYTES_EXPECTED: usize = 512;
 
 /// How far a response has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum ResponseStage {
     /// `start_response` has not been called.
     Unstarted,
     /// Status and fields are known; nothing is sent.
@@ -45,7 +45,7 @@ pub(super) struct Response {
     reply: Option<Reply>,
     head: Option<RequestHead>,
     writer: HeadWriter,
-    stage: Stage,
+    stage: ResponseStage,
     status: u16,
     body_bytes: u64,
     overlong: bool,
@@ -61,7 +61,7 @@ impl Response {
             reply: Some(reply),
             head: Some(head),
             writer,
-            stage: Stage::Unstarted,
+            stage: ResponseStage::Unstarted,
             status: 0,
             body_bytes: 0,
             overlong: false,
@@ -75,18 +75,18 @@ impl Response {
     }
 
     pub(super) fn is_started(&self) -> bool {
-        self.stage != Stage::Unstarted
+        self.stage != ResponseStage::Unstarted
     }
 
     pub(super) fn is_head_sent(&self) -> bool {
-        matches!(self.stage, Stage::Flowing(_))
+        matches!(self.stage, ResponseStage::Flowing(_))
     }
 
     /// Whether nobody wants more bytes: the client is gone, or has all it was promised.
     pub(super) fn is_sated(&self) -> bool {
         let has_all = match self.stage {
-            Stage::Unstarted | Stage::Started => false,
-            Stage::Flowing(plan) => match plan.framing {
+            ResponseStage::Unstarted | ResponseStage::Started => false,
+            ResponseStage::Flowing(plan) => match plan.framing {
                 ResponseFraming::None => true,
                 ResponseFraming::Length(declared) => self.body_bytes >= declared,
                 ResponseFraming::Chunked | ResponseFraming::UntilClose => false,
@@ -103,7 +103,7 @@ impl Response {
 
     /// Begins the head, or begins it anew.
     pub(super) fn start(&mut self, status: &[u8]) -> Result<(), ResponseFault> {
-        self.stage = Stage::Unstarted;
+        self.stage = ResponseStage::Unstarted;
         self.writer.start(status)
     }
 
@@ -113,7 +113,7 @@ impl Response {
 
     /// The head is said, though not sent: PEP 3333 sends it with the first byte of the body.
     pub(super) fn set_started(&mut self) {
-        self.stage = Stage::Started;
+        self.stage = ResponseStage::Started;
     }
 
     /// What the application waits on when the client is slow; `None` when there is no need to wait.
@@ -136,35 +136,44 @@ impl Response {
         Ok(())
     }
 
-    /// Sends the last piece of the body, and ends. `haste` as of [`Reply::finish`].
-    pub(super) fn finish(&mut self, data: &[u8], haste: Haste) -> Result<Option<Shortfall>, ResponseFault> {
+    /// Sends the last piece of the body, and ends. `flush_policy` as of [`Reply::finish`].
+    pub(super) fn finish(
+        &mut self,
+        data: &[u8],
+        flush_policy: FlushPolicy,
+    ) -> Result<Option<Shortfall>, ResponseFault> {
         let out = self.take_head(BodyLength::Exactly(data.len() as u64))?;
-        Ok(self.finish_after(out, data, haste))
+        Ok(self.finish_after(out, data, flush_policy))
     }
 
     /// The same with the whole body at once, which need not be copied.
     pub(super) fn finish_lent(
         &mut self,
         body: Lent,
-        haste: Haste,
+        flush_policy: FlushPolicy,
     ) -> Result<Option<Shortfall>, ResponseFault> {
         let length_bytes = body.as_bytes().len() as u64;
         let prefix = self.take_head(BodyLength::Exactly(length_bytes))?;
         if self.framing() != ResponseFraming::Length(length_bytes) {
-            return Ok(self.finish_after(prefix, body.as_bytes(), haste));
+            return Ok(self.finish_after(prefix, body.as_bytes(), flush_policy));
         }
         self.body_bytes = length_bytes;
-        self.end(Payload::Lent { prefix, body }, self.outcome(None), haste);
+        self.end(Payload::Lent { prefix, body }, self.outcome(None), flush_policy);
         Ok(None)
     }
 
-    fn finish_after(&mut self, mut out: Vec<u8>, data: &[u8], haste: Haste) -> Option<Shortfall> {
+    fn finish_after(
+        &mut self,
+        mut out: Vec<u8>,
+        data: &[u8],
+        flush_policy: FlushPolicy,
+    ) -> Option<Shortfall> {
         self.frame(&mut out, data);
         if self.framing() == ResponseFraming::Chunked {
             out.extend_from_slice(LAST_CHUNK);
         }
         let shortfall = self.shortfall();
-        self.end(Payload::Memory(out), self.outcome(shortfall), haste);
+        self.end(Payload::Memory(out), self.outcome(shortfall), flush_policy);
         shortfall
     }
 
@@ -174,7 +183,7 @@ impl Response {
         file: File,
         offset: i64,
         file_bytes: u64,
-        haste: Haste,
+        flush_policy: FlushPolicy,
     ) -> Result<Option<Shortfall>, ResponseFault> {
         let prefix = self.take_head(BodyLength::Exactly(file_bytes))?;
         let length_bytes = match self.framing() {
@@ -184,32 +193,32 @@ impl Response {
         };
         self.body_bytes = length_bytes;
         let shortfall = self.shortfall();
-        self.end(Payload::File { prefix, file, offset, length_bytes }, self.outcome(shortfall), haste);
+        self.end(Payload::File { prefix, file, offset, length_bytes }, self.outcome(shortfall), flush_policy);
         Ok(shortfall)
     }
 
     /// Ends with the server's own words about the application's failure, or by cutting off what has begun.
-    pub(super) fn fail(&mut self, haste: Haste) {
+    pub(super) fn fail(&mut self, flush_policy: FlushPolicy) {
         if !self.is_head_sent() {
             let said = self
                 .start(b"500 Internal Server Error")
                 .and_then(|()| self.header(b"Content-Type", b"text/plain; charset=utf-8"))
-                .and_then(|()| self.finish(b"Internal Server Error\n", haste));
+                .and_then(|()| self.finish(b"Internal Server Error\n", flush_policy));
             if said.is_ok() {
                 return;
             }
         }
-        self.end(Payload::Memory(Vec::new()), Outcome::Broken, haste);
+        self.end(Payload::Memory(Vec::new()), Outcome::Broken, flush_policy);
     }
 
     /// The head's bytes, if they are not sent yet.
     fn take_head(&mut self, body: BodyLength) -> Result<Vec<u8>, ResponseFault> {
         let Some(reply) = &self.reply else { return Ok(Vec::new()) };
-        if self.is_head_sent() || (self.stage == Stage::Unstarted && reply.is_taken_over()) {
+        if self.is_head_sent() || (self.stage == ResponseStage::Unstarted && reply.is_taken_over()) {
             return Ok(Vec::new());
         }
         let plan = self.writer.finish(reply.facts(), body, reply.may_keep_alive(), &date_now())?;
-        self.stage = Stage::Flowing(plan);
+        self.stage = ResponseStage::Flowing(plan);
         self.status = self.writer.status_code();
         if reply.wants_response_head() {
             self.sent_head = Some(self.writer.bytes().to_vec());
@@ -219,8 +228,8 @@ impl Response {
 
     fn framing(&self) -> ResponseFraming {
         match self.stage {
-            Stage::Flowing(plan) => plan.framing,
-            Stage::Unstarted | Stage::Started => ResponseFraming::None,
+            ResponseStage::Flowing(plan) => plan.framing,
+            ResponseStage::Unstarted | ResponseStage::Started => ResponseFraming::None,
         }
     }
 
@@ -265,15 +274,15 @@ impl Response {
     fn outcome(&self, shortfall: Option<Shortfall>) -> Outcome {
         match (shortfall, self.stage) {
             (Some(Shortfall::Short { .. }), _) => Outcome::Broken,
-            (_, Stage::Flowing(ResponsePlan { keep_alive: true, .. })) => Outcome::KeepAlive,
+            (_, ResponseStage::Flowing(ResponsePlan { keep_alive: true, .. })) => Outcome::KeepAlive,
             _ => Outcome::Close,
         }
     }
 
-    fn end(&mut self, payload: Payload, outcome: Outcome, haste: Haste) {
+    fn end(&mut self, payload: Payload, outcome: Outcome, flush_policy: FlushPolicy) {
         let Some(reply) = self.reply.take() else { return };
         let mut end = End::new(outcome, self.status, self.body_bytes, self.head.take());
         end.response_head = self.sent_head.take();
-        reply.finish(payload, end, haste);
+        reply.finish(payload, end, flush_policy);
     }
 }

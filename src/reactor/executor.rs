@@ -39,10 +39,10 @@ pub trait Turn {
 
 /// An executor that is not running yet, on its core.
 #[derive(Debug)]
-pub struct Executor(Kind);
+pub struct Executor(Backend);
 
 #[derive(Debug)]
-enum Kind {
+enum Backend {
     Ring(RingExecutor),
     Epoll,
 }
@@ -62,17 +62,17 @@ impl Executor {
         });
         match event_loop {
             EventLoop::IoUring => Self::on_ring(core),
-            EventLoop::Epoll => Ok(Self(Kind::Epoll)),
-            EventLoop::Auto if !cfg!(feature = "glommio") => Ok(Self(Kind::Epoll)),
+            EventLoop::Epoll => Ok(Self(Backend::Epoll)),
+            EventLoop::Auto if !cfg!(feature = "glommio") => Ok(Self(Backend::Epoll)),
             EventLoop::Auto => Self::on_ring(core).or_else(|error| {
                 tracing::warn!(%error, core, "an executor has to do without io_uring; using epoll");
-                Ok(Self(Kind::Epoll))
+                Ok(Self(Backend::Epoll))
             }),
         }
     }
 
     fn on_ring(core: Option<usize>) -> io::Result<Self> {
-        Ok(Self(Kind::Ring(RingExecutor::new(core)?)))
+        Ok(Self(Backend::Ring(RingExecutor::new(core)?)))
     }
 
     /// Runs the loop on the calling thread until `main` is done; its tasks die with it. Other threads interrupt its
@@ -85,8 +85,8 @@ impl Executor {
         F: Future<Output = ()> + 'static,
     {
         let queue = match &self.0 {
-            Kind::Ring(_) => Queue::Ring,
-            Kind::Epoll => Queue::Own(Tasks::new(wake.handle())),
+            Backend::Ring(_) => TaskQueue::Ring,
+            Backend::Epoll => TaskQueue::Own(Tasks::new(wake.handle())),
         };
         let reactor = Reactor(Rc::new(Core::new(wake, queue)?));
         let _bell = reactor.register(reactor.0.wake.bell(), Interest::Input)?;
@@ -107,8 +107,8 @@ impl Executor {
             Ok(())
         };
         match self.0 {
-            Kind::Ring(local) => local.run(turns),
-            Kind::Epoll => {
+            Backend::Ring(local) => local.run(turns),
+            Backend::Epoll => {
                 let result = futures_lite::future::block_on(turns);
                 core.queue.cancel_all();
                 result
@@ -119,13 +119,13 @@ impl Executor {
 
 /// Where tasks wait to run.
 #[derive(Debug)]
-enum Queue {
+enum TaskQueue {
     /// In glommio's own queue.
     Ring,
     Own(Tasks),
 }
 
-impl Queue {
+impl TaskQueue {
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         match self {
             Self::Ring => ring::spawn(task),
@@ -175,7 +175,7 @@ struct Core {
     now: Cell<Instant>,
     /// A task became runnable that this turn's yield has not let run.
     runnable: Rc<Cell<bool>>,
-    queue: Queue,
+    queue: TaskQueue,
     /// Operations on files under way: in glommio's ring, or with a helper thread.
     operations: Cell<usize>,
     /// The loop itself, while it is parked in the ring.
@@ -277,7 +277,7 @@ impl Drop for Operation {
 }
 
 impl Core {
-    fn new(wake: Wake, queue: Queue) -> io::Result<Self> {
+    fn new(wake: Wake, queue: TaskQueue) -> io::Result<Self> {
         Ok(Self {
             readiness: Readiness::new()?,
             timers: Timers::default(),
@@ -321,15 +321,16 @@ impl Core {
         }
         let runnable = self.runnable.get() || self.operations.get() > 0 && self.queue.has_ready();
         if self.operations.get() > 0 && self.queue.has_ring() {
-            let timeout = if runnable { Some(Duration::ZERO) } else { self.patience(turn) };
+            let timeout = if runnable { Some(Duration::ZERO) } else { self.sleep_timeout(turn) };
             self.park(timeout).await?;
             self.readiness.wait(Some(Duration::ZERO))?;
         } else if !runnable && turn.is_some_and(Turn::may_doze) {
-            self.wake.doze(self.patience(turn).map_or(DOZE_MAX, |patience| patience.min(DOZE_MAX)));
+            self.wake
+                .doze(self.sleep_timeout(turn).map_or(DOZE_MAX, |sleep_timeout| sleep_timeout.min(DOZE_MAX)));
             turn.into_iter().for_each(Turn::undoze);
             self.readiness.wait(Some(Duration::ZERO))?;
         } else {
-            let timeout = if runnable { Some(Duration::ZERO) } else { self.patience(turn) };
+            let timeout = if runnable { Some(Duration::ZERO) } else { self.sleep_timeout(turn) };
             self.readiness.wait(timeout)?;
         }
         self.wake.get_up();
@@ -352,7 +353,7 @@ impl Core {
     }
 
     /// How long the loop may sleep; `None` is for ever.
-    fn patience(&self, turn: Option<&dyn Turn>) -> Option<Duration> {
+    fn sleep_timeout(&self, turn: Option<&dyn Turn>) -> Option<Duration> {
         let soonest = [self.timers.soonest(), turn.and_then(Turn::deadline)].into_iter().flatten().min()?;
         Some(soonest.saturating_duration_since(Instant::now()))
     }

@@ -32,7 +32,7 @@ impl CpuSample {
 
 /// The cores of a process, and how many of them the application can use at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cores {
+pub struct CoreCount {
     /// Those that the process may run on.
     pub all: usize,
     /// One under the interpreter's lock, else all of them.
@@ -67,14 +67,14 @@ impl Usage {
 /// See the module's page.
 #[derive(Debug)]
 pub(super) struct CpuUsage {
-    cores: Cores,
+    cores: CoreCount,
     last: Option<CpuSample>,
     due: Option<Instant>,
     pause: Duration,
 }
 
 impl CpuUsage {
-    pub(super) fn new(cores: Cores) -> Self {
+    pub(super) fn new(cores: CoreCount) -> Self {
         Self { cores, last: None, due: None, pause: BALANCE_PAUSE_MIN }
     }
 
@@ -128,7 +128,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// What is seen of an application that used so much in a millisecond, beside such executors.
-    fn usage(cores: Cores, used: Duration, executors: &[Duration]) -> Option<Usage> {
+    fn usage(cores: CoreCount, used: Duration, executors: &[Duration]) -> Option<Usage> {
         let (mut cpu, now) = (CpuUsage::new(cores), Instant::now());
         let none = executors.iter().map(|_| Duration::ZERO);
         assert_eq!(cpu.observe(CpuSample::new(now, Duration::ZERO, none, 0)), None);
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn usage_is_judged_by_what_was_available() {
-        let one = Cores { all: 1, usable: 1 };
+        let one = CoreCount { all: 1, usable: 1 };
         assert_eq!(usage(one, MS / 3, &[MS / 10]), Some(Usage::Idle));
         assert_eq!(usage(one, MS / 3, &[MS / 2]), Some(Usage::Partial));
         assert_eq!(usage(one, MS / 2, &[MS / 2]), Some(Usage::Full));
@@ -147,14 +147,14 @@ mod tests {
 
     #[test]
     fn what_all_executors_use_is_not_the_applications() {
-        let cores = Cores { all: 4, usable: 1 };
+        let cores = CoreCount { all: 4, usable: 1 };
         assert_eq!(usage(cores, MS / 10, &[MS / 2; 4]), Some(Usage::Idle));
         assert_eq!(usage(cores, MS, &[MS / 2; 4]), Some(Usage::Full));
     }
 
     #[test]
     fn without_the_lock_all_cores_can_be_used() {
-        let cores = Cores { all: 4, usable: 4 };
+        let cores = CoreCount { all: 4, usable: 4 };
         for (used, expected) in [(1, Usage::Idle), (2, Usage::Idle), (3, Usage::Idle), (4, Usage::Full)] {
             assert_eq!(usage(cores, MS * used, &[]), Some(expected));
         }
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn of_many_executors_one_is_heard() {
-        let (mut cpu, now) = (CpuUsage::new(Cores { all: 8, usable: 1 }), Instant::now());
+        let (mut cpu, now) = (CpuUsage::new(CoreCount { all: 8, usable: 1 }), Instant::now());
         cpu.begin(now);
         let mut offer = |at| cpu.observe(CpuSample::new(now + at, Duration::ZERO, std::iter::empty(), 0));
         assert_eq!(offer(MS / 4), None, "nothing has waited for long");

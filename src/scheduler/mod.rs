@@ -17,7 +17,7 @@ mod short_share;
 mod simulation;
 mod state;
 
-pub use cpu_usage::{Cores, CpuSample};
+pub use cpu_usage::{CoreCount, CpuSample};
 pub use interpreter::{Decision, Look, SwitchInterval, SwitchPolicy};
 pub use request_class::RequestClass;
 pub use run_queue::Place;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::concurrency_limit::ConcurrencyLimit;
-use super::cpu_usage::{Cores, CpuSample, CpuUsage, Usage};
+use super::cpu_usage::{CoreCount, CpuSample, CpuUsage, Usage};
 #[cfg(test)]
 use super::fault::{Fault, is_put_back};
 use super::request_class::RequestClass;
@@ -41,7 +41,7 @@ pub struct Scheduler<T> {
     /// For [`Fault::EveryExecutorTeaches`].
     #[cfg(test)]
     usages: std::collections::HashMap<usize, CpuUsage>,
-    cores: Cores,
+    cores: CoreCount,
     /// Threads that wait for a request, the one with the warmest cache last.
     parked: Vec<Place>,
     is_closed: bool,
@@ -49,7 +49,7 @@ pub struct Scheduler<T> {
 
 impl<T> Scheduler<T> {
     /// Nothing waits, and none of the `threads` there will be has asked for work yet.
-    pub fn new(threads: usize, cores: Cores) -> Self {
+    pub fn new(threads: usize, cores: CoreCount) -> Self {
         Self {
             threads,
             run_queue: RunQueue::new(),
@@ -214,7 +214,7 @@ impl<T> Scheduler<T> {
 mod tests {
     use super::*;
 
-    const CORES: Cores = Cores { all: 1, usable: 1 };
+    const CORES: CoreCount = CoreCount { all: 1, usable: 1 };
 
     /// A scheduler of so many threads, all of which wait.
     fn scheduler(threads: usize) -> (Scheduler<usize>, Vec<Place>) {

@@ -1,10 +1,10 @@
 //! Where each number of the scoreboard lies, counted in 64-bit words.
 //!
 //! ```text
-//! states       one word per seat, dense: written a few times in a worker's life, read before every accept
-//! seat 0       process part, executor parts, thread parts, each starting on cache lines of its own
+//! states       one word per row, dense: written a few times in a worker's life, read before every accept
+//! row 0       process part, executor parts, thread parts, each starting on cache lines of its own
 //! ...
-//! seat S - 1
+//! row S - 1
 //! retired      a process part and one executor part: what dead workers had counted
 //! reload       how the last reload went
 //! supervisor   what the supervisor says of the server
@@ -19,7 +19,7 @@ const LINE_WORDS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dimensions {
     /// Worker processes alive at once, over all generations.
-    pub seats: usize,
+    pub rows: usize,
     /// Executors of one worker.
     pub executors: usize,
     /// Application threads of one worker.
@@ -29,7 +29,7 @@ pub struct Dimensions {
 /// Where a worker is in its life, as its siblings see it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum WorkerState {
     /// Nobody sits here.
     #[default]
     Empty,
@@ -43,7 +43,7 @@ pub enum State {
     Draining,
 }
 
-impl State {
+impl WorkerState {
     pub(super) fn to_word(self) -> u64 {
         match self {
             Self::Empty => 0,
@@ -74,7 +74,7 @@ pub(super) mod process {
     pub(in crate::scoreboard) const SLOT: usize = 2;
     pub(in crate::scoreboard) const EXECUTORS: usize = 3;
     pub(in crate::scoreboard) const HEARTBEAT_MS: usize = 4;
-    pub(in crate::scoreboard) const BORN_MS: usize = 5;
+    pub(in crate::scoreboard) const STARTED_MS: usize = 5;
     pub(in crate::scoreboard) const INTERPRETER_WAIT_US: usize = 6;
     pub(in crate::scoreboard) const INTERPRETER_HOLD_MAX_US: usize = 7;
     pub(in crate::scoreboard) const THREADS_DIED: usize = 8;
@@ -156,22 +156,22 @@ pub(super) mod supervisor {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     dimensions: Dimensions,
-    first_seat: usize,
-    seat_words: usize,
+    first_row: usize,
+    row_words: usize,
     words: usize,
 }
 
 impl Layout {
     /// `None` when nothing would fit into an address space.
     pub(super) fn new(dimensions: Dimensions) -> Option<Self> {
-        let first_seat = dimensions.seats.checked_next_multiple_of(LINE_WORDS)?;
+        let first_row = dimensions.rows.checked_next_multiple_of(LINE_WORDS)?;
         let executors = dimensions.executors.checked_mul(executor::WORDS)?;
         let threads = dimensions.threads.checked_mul(thread::WORDS)?;
-        let seat_words = executors.checked_add(threads)?.checked_add(process::WORDS)?;
+        let row_words = executors.checked_add(threads)?.checked_add(process::WORDS)?;
         let shared_words = process::WORDS + executor::WORDS + reload::WORDS + supervisor::WORDS;
         let words =
-            seat_words.checked_mul(dimensions.seats)?.checked_add(first_seat)?.checked_add(shared_words)?;
-        Some(Self { dimensions, first_seat, seat_words, words })
+            row_words.checked_mul(dimensions.rows)?.checked_add(first_row)?.checked_add(shared_words)?;
+        Some(Self { dimensions, first_row, row_words, words })
     }
 
     pub(super) fn dimensions(&self) -> Dimensions {
@@ -182,27 +182,26 @@ impl Layout {
         self.words
     }
 
-    pub(super) fn state(&self, seat: usize) -> Option<usize> {
-        (seat < self.dimensions.seats).then_some(seat)
+    pub(super) fn state(&self, row: usize) -> Option<usize> {
+        (row < self.dimensions.rows).then_some(row)
     }
 
-    pub(super) fn process(&self, seat: usize) -> Option<usize> {
-        (seat < self.dimensions.seats).then(|| self.first_seat + seat * self.seat_words)
+    pub(super) fn process(&self, row: usize) -> Option<usize> {
+        (row < self.dimensions.rows).then(|| self.first_row + row * self.row_words)
     }
 
-    pub(super) fn executor(&self, seat: usize, index: usize) -> Option<usize> {
-        let process = self.process(seat)?;
+    pub(super) fn executor(&self, row: usize, index: usize) -> Option<usize> {
+        let process = self.process(row)?;
         (index < self.dimensions.executors).then(|| process + process::WORDS + index * executor::WORDS)
     }
 
-    pub(super) fn thread(&self, seat: usize, index: usize) -> Option<usize> {
-        let executors_end =
-            self.process(seat)? + process::WORDS + self.dimensions.executors * executor::WORDS;
+    pub(super) fn thread(&self, row: usize, index: usize) -> Option<usize> {
+        let executors_end = self.process(row)? + process::WORDS + self.dimensions.executors * executor::WORDS;
         (index < self.dimensions.threads).then(|| executors_end + index * thread::WORDS)
     }
 
     pub(super) fn retired_process(&self) -> usize {
-        self.first_seat + self.dimensions.seats * self.seat_words
+        self.first_row + self.dimensions.rows * self.row_words
     }
 
     pub(super) fn retired_executor(&self) -> usize {

@@ -1,6 +1,6 @@
 //! What every worker is doing, in shared memory that all processes of the server see and nobody has to ask for.
 //!
-//! One seat per live worker process: old and new generations sit side by side, and a seat is handed out again only
+//! One row per live worker process: old and new generations sit side by side, and a row is handed out again only
 //! after its worker is dead. Each word has a single writer, so counting is a relaxed load and a relaxed store. Readers
 //! must expect anything: numbers that are moments apart from each other, and, from a worker gone mad, any bits at all.
 
@@ -19,10 +19,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 pub use histogram::{BUCKETS, Histogram, bucket_of, bucket_upper_us};
-pub use layout::{Dimensions, State};
+pub use layout::{Dimensions, WorkerState};
 pub use reader::{ExecutorSnapshot, Others, Snapshot, ThreadSnapshot, WorkerSnapshot};
 pub use reload_record::LastReload;
-pub use supervisor::{Stage, SupervisorScore, SupervisorSnapshot};
+pub use supervisor::{ServerStage, SupervisorScore, SupervisorSnapshot};
 pub use text::cut_in_the_middle;
 pub use writer::{ExecutorScore, ProcessScore, ThreadScore};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::Serialize;
 
-use super::layout::{State, executor, process, thread};
+use super::layout::{WorkerState, executor, process, thread};
 use super::{BUCKETS, Histogram, LastReload, Scoreboard, SupervisorSnapshot, text};
 
 /// The whole scoreboard at one moment, more or less: nobody stops for the photograph.
@@ -24,15 +24,15 @@ pub struct Snapshot {
     pub supervisor: SupervisorSnapshot,
     /// How the last reload went; `None` before the first.
     pub last_reload: Option<LastReload>,
-    /// The living, by seat.
+    /// The living, by row.
     pub workers: Vec<WorkerSnapshot>,
 }
 
 /// One worker process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WorkerSnapshot {
-    /// Its seat on the scoreboard.
-    pub seat: usize,
+    /// Its row on the scoreboard.
+    pub row: usize,
     /// Its process id.
     pub pid: u64,
     /// The generation it belongs to.
@@ -40,9 +40,9 @@ pub struct WorkerSnapshot {
     /// Its slot within that generation.
     pub slot: u64,
     /// Where it is in its life.
-    pub state: State,
-    /// When it was born, by [`crate::sys::clock::monotonic_ms`].
-    pub born_ms: u64,
+    pub state: WorkerState,
+    /// When it was started, by [`crate::sys::clock::monotonic_ms`].
+    pub started_ms: u64,
     /// When its main thread last showed life, by [`crate::sys::clock::monotonic_ms`].
     pub heartbeat_ms: u64,
     /// Requests that wait for an application thread.
@@ -105,28 +105,28 @@ pub enum Others {
 }
 
 impl Scoreboard {
-    /// The live connections of the least loaded worker of these `others` that accepts, the one in `seat` left out;
+    /// The live connections of the least loaded worker of these `others` that accepts, the one in `row` left out;
     /// `None` when there is none.
-    pub fn connections_least_loaded_other(&self, seat: usize, others: Others) -> Option<u64> {
-        let states = self.memory.words().get(..self.layout.dimensions().seats)?;
-        let accepting = State::Accepting.to_word();
+    pub fn connections_least_loaded_other(&self, row: usize, others: Others) -> Option<u64> {
+        let states = self.memory.words().get(..self.layout.dimensions().rows)?;
+        let accepting = WorkerState::Accepting.to_word();
         let accepting = states.iter().enumerate().filter(|(other, state)| {
-            // The plain word, not `State`: this runs before every accept over every seat.
-            state.load(Relaxed) == accepting && *other != seat
+            // The plain word, not `WorkerState`: this runs before every accept over every row.
+            state.load(Relaxed) == accepting && *other != row
         });
         let meant = accepting.filter(|(other, _)| others == Others::All || !self.has_queue(*other));
         meant.map(|(other, _)| self.connections(other)).min()
     }
 
     /// Whether requests wait for an application thread there.
-    fn has_queue(&self, seat: usize) -> bool {
-        self.layout.process(seat).is_some_and(|offset| self.word(offset + process::QUEUE_DEPTH) > 0)
+    fn has_queue(&self, row: usize) -> bool {
+        self.layout.process(row).is_some_and(|offset| self.word(offset + process::QUEUE_DEPTH) > 0)
     }
 
-    /// The live connections of all executors of one seat.
-    pub fn connections(&self, seat: usize) -> u64 {
+    /// The live connections of all executors of one row.
+    pub fn connections(&self, row: usize) -> u64 {
         (0..self.layout.dimensions().executors)
-            .filter_map(|index| self.layout.executor(seat, index))
+            .filter_map(|index| self.layout.executor(row, index))
             .fold(0, |sum, offset| sum.saturating_add(self.word(offset + executor::CONNECTIONS)))
     }
 
@@ -140,31 +140,29 @@ impl Scoreboard {
             retired_threads_died: self.word(self.layout.retired_process() + process::THREADS_DIED),
             supervisor: self.supervisor_snapshot(),
             last_reload: self.last_reload(),
-            workers: (0..self.layout.dimensions().seats)
-                .filter_map(|seat| self.worker_snapshot(seat))
-                .collect(),
+            workers: (0..self.layout.dimensions().rows).filter_map(|row| self.worker_snapshot(row)).collect(),
         }
     }
 
-    /// The worker of one seat; `None` when nobody sits there.
-    pub fn worker_snapshot(&self, seat: usize) -> Option<WorkerSnapshot> {
-        let state = self.process(seat)?.state();
-        if state == State::Empty {
+    /// The worker of one row; `None` when it is free.
+    pub fn worker_snapshot(&self, row: usize) -> Option<WorkerSnapshot> {
+        let state = self.process(row)?.state();
+        if state == WorkerState::Empty {
             return None;
         }
-        let offset = self.layout.process(seat)?;
+        let offset = self.layout.process(row)?;
         let executors = usize::try_from(self.word(offset + process::EXECUTORS)).unwrap_or(usize::MAX);
         let executors = executors.min(self.layout.dimensions().executors);
-        let executors = (0..executors).filter_map(|index| self.layout.executor(seat, index));
+        let executors = (0..executors).filter_map(|index| self.layout.executor(row, index));
         let threads =
-            (0..self.layout.dimensions().threads).filter_map(|index| self.layout.thread(seat, index));
+            (0..self.layout.dimensions().threads).filter_map(|index| self.layout.thread(row, index));
         Some(WorkerSnapshot {
-            seat,
+            row,
             pid: self.word(offset + process::PID),
             generation: self.word(offset + process::GENERATION),
             slot: self.word(offset + process::SLOT),
             state,
-            born_ms: self.word(offset + process::BORN_MS),
+            started_ms: self.word(offset + process::STARTED_MS),
             heartbeat_ms: self.word(offset + process::HEARTBEAT_MS),
             queue_depth: self.word(offset + process::QUEUE_DEPTH),
             queue_timeouts: self.word(offset + process::QUEUE_TIMEOUTS),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::layout::reload::WORDS;
 use super::{Scoreboard, text};
 use crate::limits::{RELOAD_SUMMARY_BYTES_MAX, RELOAD_TRACEBACK_BYTES_MAX};
-use crate::sys::shared_memory::Words;
+use crate::sys::shared_memory::AtomicWords;
 
 /// How the last reload went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +48,8 @@ impl Scoreboard {
         serde_json::from_slice(&text::read(&*self.reload_words()?)?).ok()
     }
 
-    fn reload_words(&self) -> Option<Words<WORDS>> {
-        Words::new(&self.memory, self.layout.reload())
+    fn reload_words(&self) -> Option<AtomicWords<WORDS>> {
+        AtomicWords::new(&self.memory, self.layout.reload())
     }
 }
 
@@ -59,7 +59,7 @@ mod tests {
     use crate::scoreboard::Dimensions;
 
     fn scoreboard() -> Scoreboard {
-        Scoreboard::create(Dimensions { seats: 1, executors: 1, threads: 1 }).unwrap().0
+        Scoreboard::create(Dimensions { rows: 1, executors: 1, threads: 1 }).unwrap().0
     }
 
     fn record(summary: &str, traceback: &str) -> LastReload {

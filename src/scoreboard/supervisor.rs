@@ -8,12 +8,12 @@ use super::Scoreboard;
 use super::layout::supervisor::{
     GENERATION, PID, PROCESSES, RELOADS, RELOADS_FAILED, STAGE, STARTED_MS, WORDS, WORKERS_DIED,
 };
-use crate::sys::shared_memory::Words;
+use crate::sys::shared_memory::AtomicWords;
 
 /// How far the server is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stage {
+#[serde(rename_all = "snake_case")]
+pub enum ServerStage {
     /// The first generation loads.
     #[default]
     Starting,
@@ -22,13 +22,13 @@ pub enum Stage {
     /// Every worker drains.
     Stopping,
     /// Another supervisor serves at the same addresses; here every worker drains.
-    Bequeathed,
+    HandedOver,
 }
 
 /// The supervisor's pen.
 #[derive(Debug)]
 pub struct SupervisorScore {
-    words: Words<WORDS>,
+    words: AtomicWords<WORDS>,
 }
 
 /// What the supervisor says.
@@ -39,7 +39,7 @@ pub struct SupervisorSnapshot {
     /// When it began, by [`crate::sys::clock::monotonic_ms`].
     pub started_ms: u64,
     /// How far the server is in its life.
-    pub stage: Stage,
+    pub stage: ServerStage,
     /// The generation that serves; 0 before the first does.
     pub generation: u64,
     /// Workers a generation has.
@@ -55,7 +55,7 @@ pub struct SupervisorSnapshot {
 impl Scoreboard {
     /// The supervisor's words. For the supervisor alone.
     pub fn supervisor(&self) -> Option<SupervisorScore> {
-        Words::new(&self.memory, self.layout.supervisor()).map(|words| SupervisorScore { words })
+        AtomicWords::new(&self.memory, self.layout.supervisor()).map(|words| SupervisorScore { words })
     }
 
     pub(super) fn supervisor_snapshot(&self) -> SupervisorSnapshot {
@@ -64,10 +64,10 @@ impl Scoreboard {
             pid: word(PID),
             started_ms: word(STARTED_MS),
             stage: match word(STAGE) {
-                1 => Stage::Serving,
-                2 => Stage::Stopping,
-                3 => Stage::Bequeathed,
-                _ => Stage::Starting,
+                1 => ServerStage::Serving,
+                2 => ServerStage::Stopping,
+                3 => ServerStage::HandedOver,
+                _ => ServerStage::Starting,
             },
             generation: word(GENERATION),
             processes: word(PROCESSES),
@@ -85,9 +85,9 @@ impl SupervisorScore {
         self.set::<STARTED_MS>(now_ms);
     }
 
-    /// How far the server is. Once it is [`Stage::Bequeathed`] it stays that.
-    pub fn set_stage(&self, stage: Stage) {
-        if self.words.at::<STAGE>().load(Relaxed) != Stage::Bequeathed as u64 {
+    /// How far the server is. Once it is [`ServerStage::HandedOver`] it stays that.
+    pub fn set_stage(&self, stage: ServerStage) {
+        if self.words.at::<STAGE>().load(Relaxed) != ServerStage::HandedOver as u64 {
             self.set::<STAGE>(stage as u64);
         }
     }

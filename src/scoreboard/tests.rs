@@ -8,17 +8,17 @@ use proptest::prelude::*;
 use super::layout::{executor, process, thread};
 use super::*;
 
-const DIMENSIONS: Dimensions = Dimensions { seats: 4, executors: 2, threads: 3 };
+const DIMENSIONS: Dimensions = Dimensions { rows: 4, executors: 2, threads: 3 };
 
 fn scoreboard() -> Scoreboard {
     Scoreboard::create(DIMENSIONS).unwrap().0
 }
 
-fn accepting(scoreboard: &Scoreboard, seat: usize, connections: u64) {
-    let process = scoreboard.process(seat).unwrap();
-    process.enter(100, 1, seat, 2);
-    process.set_state(State::Accepting);
-    let executor = scoreboard.executor(seat, 1).unwrap();
+fn accepting(scoreboard: &Scoreboard, row: usize, connections: u64) {
+    let process = scoreboard.process(row).unwrap();
+    process.enter(100, 1, row, 2);
+    process.set_state(WorkerState::Accepting);
+    let executor = scoreboard.executor(row, 1).unwrap();
     (0..connections).for_each(|_| executor.connection_opened());
 }
 
@@ -47,8 +47,8 @@ fn what_one_process_writes_another_reads() {
 
     let snapshot = reader.snapshot();
     let [worker] = snapshot.workers.as_slice() else { panic!("one worker, not {:?}", snapshot.workers) };
-    assert_eq!((worker.seat, worker.pid, worker.generation, worker.slot), (2, 4242, 7, 1));
-    assert_eq!((worker.state, worker.heartbeat_ms), (State::Loading, 99));
+    assert_eq!((worker.row, worker.pid, worker.generation, worker.slot), (2, 4242, 7, 1));
+    assert_eq!((worker.state, worker.heartbeat_ms), (WorkerState::Loading, 99));
     assert_eq!((worker.queue_depth, worker.queue_timeouts), (5, 1));
     assert_eq!((worker.interpreter_wait_us, worker.interpreter_hold_max_us), (7, 3));
     assert_eq!(worker.threads_died, 1);
@@ -70,7 +70,7 @@ fn what_the_supervisor_says_is_read() {
     let reader = Scoreboard::open(fd.as_fd(), DIMENSIONS).unwrap();
     let supervisor = writer.supervisor().unwrap();
     supervisor.begin(42, 7);
-    supervisor.set_stage(Stage::Stopping);
+    supervisor.set_stage(ServerStage::Stopping);
     supervisor.set_generation(3);
     supervisor.set_processes(5);
     supervisor.reloaded(true);
@@ -80,7 +80,7 @@ fn what_the_supervisor_says_is_read() {
     let expected = SupervisorSnapshot {
         pid: 42,
         started_ms: 7,
-        stage: Stage::Stopping,
+        stage: ServerStage::Stopping,
         generation: 3,
         processes: 5,
         reloads: 1,
@@ -116,7 +116,7 @@ fn the_least_loaded_other_is_one_that_accepts() {
     assert_eq!(scoreboard.connections_least_loaded_other(0, Others::All), Some(3));
     scoreboard.process(2).unwrap().set_queue_depth(1);
     assert_eq!(scoreboard.connections_least_loaded_other(0, Others::Idle), Some(5));
-    scoreboard.process(2).unwrap().set_state(State::Draining);
+    scoreboard.process(2).unwrap().set_state(WorkerState::Draining);
     assert_eq!(scoreboard.connections_least_loaded_other(0, Others::All), Some(5));
 }
 
@@ -162,7 +162,7 @@ fn nothing_lies_beyond_the_dimensions() {
     assert!(scoreboard.executor(0, 2).is_none());
     assert!(scoreboard.thread(0, 3).is_none());
     scoreboard.vacate(4);
-    let endless = Dimensions { seats: usize::MAX, executors: 1, threads: 1 };
+    let endless = Dimensions { rows: usize::MAX, executors: 1, threads: 1 };
     assert_eq!(Scoreboard::create(endless).unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }
 
@@ -170,25 +170,25 @@ fn nothing_lies_beyond_the_dimensions() {
 #[cfg_attr(miri, ignore = "no memfd")]
 fn a_scoreboard_of_other_dimensions_is_refused() {
     let (_, fd) = Scoreboard::create(DIMENSIONS).unwrap();
-    let larger = Dimensions { seats: 5, ..DIMENSIONS };
+    let larger = Dimensions { rows: 5, ..DIMENSIONS };
     assert_eq!(Scoreboard::open(fd.as_fd(), larger).unwrap_err().kind(), io::ErrorKind::InvalidData);
 }
 
 proptest! {
     #[test]
-    fn no_two_parts_share_a_word(seats in 1_usize..40, executors in 1_usize..9, threads in 0_usize..20) {
-        let layout = Layout::new(Dimensions { seats, executors, threads }).unwrap();
+    fn no_two_parts_share_a_word(rows in 1_usize..40, executors in 1_usize..9, threads in 0_usize..20) {
+        let layout = Layout::new(Dimensions { rows, executors, threads }).unwrap();
         let mut parts = vec![
-            (0, seats),
+            (0, rows),
             (layout.retired_process(), process::WORDS),
             (layout.retired_executor(), executor::WORDS),
             (layout.reload(), layout::reload::WORDS),
             (layout.supervisor(), layout::supervisor::WORDS),
         ];
-        for seat in 0..seats {
-            parts.push((layout.process(seat).unwrap(), process::WORDS));
-            parts.extend((0..executors).map(|index| (layout.executor(seat, index).unwrap(), executor::WORDS)));
-            parts.extend((0..threads).map(|index| (layout.thread(seat, index).unwrap(), thread::WORDS)));
+        for row in 0..rows {
+            parts.push((layout.process(row).unwrap(), process::WORDS));
+            parts.extend((0..executors).map(|index| (layout.executor(row, index).unwrap(), executor::WORDS)));
+            parts.extend((0..threads).map(|index| (layout.thread(row, index).unwrap(), thread::WORDS)));
         }
         parts.sort_unstable();
         for pair in parts.windows(2) {
@@ -202,7 +202,7 @@ proptest! {
     fn garbage_in_the_memory_is_read_as_some_numbers(
         words in prop::collection::vec(prop_oneof![any::<u64>(), 0_u64..6, Just(u64::MAX)], 1..400),
         start in 0_usize..2000,
-        seat in 0_usize..6,
+        row in 0_usize..6,
     ) {
         let scoreboard = scoreboard();
         let memory = scoreboard.memory.words();
@@ -210,18 +210,18 @@ proptest! {
             memory[(start + index) % memory.len()].store(*word, Relaxed);
         }
         let snapshot = scoreboard.snapshot();
-        prop_assert!(snapshot.workers.len() <= DIMENSIONS.seats);
+        prop_assert!(snapshot.workers.len() <= DIMENSIONS.rows);
         for worker in &snapshot.workers {
             prop_assert!(worker.executors.len() <= DIMENSIONS.executors);
             prop_assert_eq!(worker.threads.len(), DIMENSIONS.threads);
             worker.executors.iter().for_each(|executor| { executor.latency.quantile_us(999); });
         }
         serde_json::to_string(&snapshot).unwrap();
-        let _ = scoreboard.connections_least_loaded_other(seat, Others::Idle);
-        if let Some(executor) = scoreboard.executor(seat, 0) {
+        let _ = scoreboard.connections_least_loaded_other(row, Others::Idle);
+        if let Some(executor) = scoreboard.executor(row, 0) {
             executor.connection_opened();
             executor.request_finished(u16::MAX, u64::MAX, u64::MAX, u64::MAX);
         }
-        scoreboard.vacate(seat);
+        scoreboard.vacate(row);
     }
 }

@@ -1,4 +1,4 @@
-//! The writing side: handles to the parts of one seat, each for a single writer.
+//! The writing side: handles to the parts of one row, each for a single writer.
 //!
 //! Handles to executors and threads can be sent to the thread that uses them but not shared between threads, so the
 //! compiler keeps the promise that makes a load and a store enough.
@@ -8,56 +8,58 @@ use std::marker::PhantomData;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::layout::{State, executor, process, thread};
+use super::layout::{WorkerState, executor, process, thread};
 use super::{Scoreboard, bucket_of, text};
 use crate::sys::clock;
-use crate::sys::shared_memory::Words;
+use crate::sys::shared_memory::AtomicWords;
 
 /// Makes a handle `Send` without being `Sync`.
 type SingleWriter = PhantomData<Cell<()>>;
 
 impl Scoreboard {
-    /// The process part of a seat; `None` beyond the last seat.
-    pub fn process(&self, seat: usize) -> Option<ProcessScore> {
+    /// The process part of a row; `None` beyond the last row.
+    pub fn process(&self, row: usize) -> Option<ProcessScore> {
         Some(ProcessScore {
-            state: Words::new(&self.memory, self.layout.state(seat)?)?,
-            words: Words::new(&self.memory, self.layout.process(seat)?)?,
+            state: AtomicWords::new(&self.memory, self.layout.state(row)?)?,
+            words: AtomicWords::new(&self.memory, self.layout.process(row)?)?,
         })
     }
 
-    /// One executor of a seat; `None` beyond the last seat or executor. To be taken once by each executor.
-    pub fn executor(&self, seat: usize, index: usize) -> Option<ExecutorScore> {
-        let words = Words::new(&self.memory, self.layout.executor(seat, index)?)?;
+    /// One executor of a row; `None` beyond the last row or executor. To be taken once by each executor.
+    pub fn executor(&self, row: usize, index: usize) -> Option<ExecutorScore> {
+        let words = AtomicWords::new(&self.memory, self.layout.executor(row, index)?)?;
         Some(ExecutorScore { words, single_writer: PhantomData })
     }
 
-    /// One application thread of a seat; `None` beyond the last seat or thread. To be taken once by each thread.
-    pub fn thread(&self, seat: usize, index: usize) -> Option<ThreadScore> {
-        let words = Words::new(&self.memory, self.layout.thread(seat, index)?)?;
+    /// One application thread of a row; `None` beyond the last row or thread. To be taken once by each thread.
+    pub fn thread(&self, row: usize, index: usize) -> Option<ThreadScore> {
+        let words = AtomicWords::new(&self.memory, self.layout.thread(row, index)?)?;
         Some(ThreadScore { words, single_writer: PhantomData })
     }
 
-    /// Empties the seat of a worker that is dead, and keeps what it counted, so that no total ever falls.
+    /// Empties the row of a worker that is dead, and keeps what it counted, so that no total ever falls.
     ///
-    /// For the supervisor alone, which writes no seat of a living worker.
-    pub fn vacate(&self, seat: usize) {
-        let Some(process) = self.process(seat) else { return };
-        process.set_state(State::Empty);
+    /// For the supervisor alone, which writes no row of a living worker.
+    pub fn vacate(&self, row: usize) {
+        let Some(process) = self.process(row) else { return };
+        process.set_state(WorkerState::Empty);
         self.retire_process(&process);
         for index in 0..self.layout.dimensions().executors {
-            if let Some(executor) = self.executor(seat, index) {
+            if let Some(executor) = self.executor(row, index) {
                 self.retire_executor(&executor);
             }
         }
         for index in 0..self.layout.dimensions().threads {
-            if let Some(thread) = self.thread(seat, index) {
+            if let Some(thread) = self.thread(row, index) {
                 clear(&*thread.words);
             }
         }
     }
 
     fn retire_process(&self, process: &ProcessScore) {
-        if let Some(retired) = Words::<{ process::WORDS }>::new(&self.memory, self.layout.retired_process()) {
+        if let Some(retired) =
+            AtomicWords::<{ process::WORDS }>::new(&self.memory, self.layout.retired_process())
+        {
             for (index, (total, count)) in retired.iter().zip(process.words.iter()).enumerate() {
                 if process::is_counter(index) {
                     add(total, count.load(Relaxed));
@@ -68,7 +70,8 @@ impl Scoreboard {
     }
 
     fn retire_executor(&self, executor: &ExecutorScore) {
-        if let Some(retired) = Words::<{ executor::WORDS }>::new(&self.memory, self.layout.retired_executor())
+        if let Some(retired) =
+            AtomicWords::<{ executor::WORDS }>::new(&self.memory, self.layout.retired_executor())
         {
             for (index, (total, count)) in retired.iter().zip(executor.words.iter()).enumerate() {
                 if executor::is_counter(index) {
@@ -83,30 +86,30 @@ impl Scoreboard {
 /// What a worker's main thread and queue say about the process. May be shared between threads.
 #[derive(Clone, Debug)]
 pub struct ProcessScore {
-    state: Words<1>,
-    words: Words<{ process::WORDS }>,
+    state: AtomicWords<1>,
+    words: AtomicWords<{ process::WORDS }>,
 }
 
 impl ProcessScore {
-    /// Takes the seat: who sits here from now on, in state [`State::Loading`].
+    /// Takes the row: who sits here from now on, in state [`WorkerState::Loading`].
     pub fn enter(&self, pid: u32, generation: u64, slot: usize, executors: usize) {
         self.words.at::<{ process::PID }>().store(u64::from(pid), Relaxed);
         self.words.at::<{ process::GENERATION }>().store(generation, Relaxed);
         self.words.at::<{ process::SLOT }>().store(slot as u64, Relaxed);
         self.words.at::<{ process::EXECUTORS }>().store(executors as u64, Relaxed);
-        self.words.at::<{ process::BORN_MS }>().store(clock::monotonic_ms(), Relaxed);
-        self.set_state(State::Loading);
+        self.words.at::<{ process::STARTED_MS }>().store(clock::monotonic_ms(), Relaxed);
+        self.set_state(WorkerState::Loading);
     }
 
     /// Tells the siblings where this worker is in its life.
-    pub fn set_state(&self, state: State) {
+    pub fn set_state(&self, state: WorkerState) {
         // Whoever sees the new state sees all that was written before it.
         self.state.at::<0>().store(state.to_word(), Release);
     }
 
-    /// Where the worker of this seat is in its life.
-    pub fn state(&self) -> State {
-        State::from_word(self.state.at::<0>().load(Acquire))
+    /// Where the worker of this row is in its life.
+    pub fn state(&self) -> WorkerState {
+        WorkerState::from_word(self.state.at::<0>().load(Acquire))
     }
 
     /// The main thread is alive; `now_ms` as of [`crate::sys::clock::monotonic_ms`].
@@ -141,7 +144,7 @@ impl ProcessScore {
 /// What one executor counts. All calls are a few loads and stores of memory nobody else writes.
 #[derive(Debug)]
 pub struct ExecutorScore {
-    words: Words<{ executor::WORDS }>,
+    words: AtomicWords<{ executor::WORDS }>,
     single_writer: SingleWriter,
 }
 
@@ -197,7 +200,7 @@ impl ExecutorScore {
 /// What one application thread is doing.
 #[derive(Debug)]
 pub struct ThreadScore {
-    words: Words<{ thread::WORDS }>,
+    words: AtomicWords<{ thread::WORDS }>,
     single_writer: SingleWriter,
 }
 

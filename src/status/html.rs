@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::json;
-use super::sight::Sight;
+use super::view::StatusView;
 
 const PAGE: &str = include_str!("page.html");
 /// Stands in the page for the state at the time of the request.
@@ -12,19 +12,19 @@ const STATE: &str = "\"state as JSON\"";
 const NONCE: &str = "word of the policy";
 
 /// The page and its Content-Security-Policy.
-pub(super) struct Page {
+pub(super) struct StatusPage {
     pub(super) body: String,
     pub(super) policy: String,
 }
 
-pub(super) fn render(sight: &Sight) -> Page {
-    let nonce = format!("{:016x}", RandomState::new().hash_one(sight.now_ms));
-    let body = PAGE.replace(NONCE, &nonce).replace(STATE, &harmless(&json::render(sight)));
+pub(super) fn render(view: &StatusView) -> StatusPage {
+    let nonce = format!("{:016x}", RandomState::new().hash_one(view.now_ms));
+    let body = PAGE.replace(NONCE, &nonce).replace(STATE, &harmless(&json::render(view)));
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
          img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
-    Page { body, policy }
+    StatusPage { body, policy }
 }
 
 /// JSON that cannot end the element it stands in, whatever path a client has asked for.
@@ -36,7 +36,7 @@ fn harmless(json: &[u8]) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::sight::{Observer, tests::DIMENSIONS};
+    use super::super::view::{Observer, tests::DIMENSIONS};
     use super::*;
     use crate::scoreboard::{LastReload, Scoreboard};
 

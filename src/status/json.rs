@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::sight::{Sight, Totals, together};
+use super::view::{StatusView, Totals, together};
 use crate::config::{Bind, Config};
 use crate::scoreboard::{
-    Histogram, LastReload, Stage, State, ThreadSnapshot, WorkerSnapshot, bucket_upper_us,
+    Histogram, LastReload, ServerStage, ThreadSnapshot, WorkerSnapshot, WorkerState, bucket_upper_us,
 };
 use crate::sys::calendar;
 
@@ -28,10 +28,10 @@ struct Status<'a> {
     started_at: String,
     config: Value,
     concurrent_requests: u64,
-    children: BTreeMap<u64, Child>,
+    children: BTreeMap<u64, ChildStatus>,
     // What is new.
     version: &'static str,
-    stage: Stage,
+    stage: ServerStage,
     ready: bool,
     ready_reason: Option<String>,
     generation: u64,
@@ -46,12 +46,12 @@ struct Status<'a> {
     reloads_failed: u64,
     last_reload: Option<&'a LastReload>,
     #[serde(flatten)]
-    work: Work,
+    work: WorkCounters,
     latency: Value,
 }
 
 #[derive(Serialize)]
-struct Child {
+struct ChildStatus {
     // What Spawning 0.9 said.
     pid: u64,
     active: bool,
@@ -63,19 +63,19 @@ struct Child {
     // What is new.
     generation: u64,
     slot: u64,
-    state: State,
+    state: WorkerState,
     uptime_s: f64,
     silent_for_s: f64,
     memory_bytes: Option<u64>,
     #[serde(flatten)]
-    work: Work,
+    work: WorkCounters,
     latency: Value,
-    threads: Vec<Thread>,
+    threads: Vec<ThreadStatus>,
 }
 
 /// What is counted of the server as a whole as of each worker.
 #[derive(Serialize)]
-struct Work {
+struct WorkCounters {
     connections: u64,
     requests: u64,
     responses: BTreeMap<&'static str, u64>,
@@ -90,7 +90,7 @@ struct Work {
 }
 
 #[derive(Serialize)]
-struct Thread {
+struct ThreadStatus {
     requests: u64,
     /// `null` while the thread waits for a request.
     busy_for_s: Option<f64>,
@@ -98,81 +98,82 @@ struct Thread {
 }
 
 /// Everything, as JSON.
-pub(super) fn render(sight: &Sight) -> Vec<u8> {
+pub(super) fn render(view: &StatusView) -> Vec<u8> {
     // No key can be refused and no number is infinite, so this cannot fail.
-    serde_json::to_vec(&status(sight)).unwrap_or_default()
+    serde_json::to_vec(&status(view)).unwrap_or_default()
 }
 
-fn status(sight: &Sight) -> Status<'_> {
-    let supervisor = sight.supervisor();
-    let totals = sight.totals();
+fn status(view: &StatusView) -> Status<'_> {
+    let supervisor = view.supervisor();
+    let totals = view.totals();
     let executors = &totals.executors;
-    let uptime = sight.since(supervisor.started_ms);
-    let readiness = sight.readiness();
-    let children = sight.snapshot.workers.iter().map(|worker| (worker.pid, child(sight, worker)));
+    let uptime = view.since(supervisor.started_ms);
+    let readiness = view.readiness();
+    let children = view.snapshot.workers.iter().map(|worker| (worker.pid, child(view, worker)));
     Status {
-        active_children_count: sight.count(State::Accepting),
-        killed_children_count: sight.count(State::Draining),
+        active_children_count: view.count(WorkerState::Accepting),
+        killed_children_count: view.count(WorkerState::Draining),
         configured_children_count: supervisor.processes,
-        now: calendar::ctime(sight.now_unix_s),
+        now: calendar::ctime(view.now_unix_s),
         pid: supervisor.pid,
         uptime: in_words(uptime),
-        started_at: calendar::ctime(sight.unix_s(supervisor.started_ms)),
-        config: config(&sight.config),
-        concurrent_requests: executors_in_flight(sight),
+        started_at: calendar::ctime(view.unix_s(supervisor.started_ms)),
+        config: config(&view.config),
+        concurrent_requests: executors_in_flight(view),
         children: children.collect(),
         version: env!("CARGO_PKG_VERSION"),
         stage: supervisor.stage,
         ready: readiness.is_ok(),
         ready_reason: readiness.err(),
         generation: supervisor.generation,
-        now_unix_s: sight.now_unix_s,
+        now_unix_s: view.now_unix_s,
         uptime_s: uptime.as_secs_f64(),
-        supervisor_memory_bytes: sight.memory_bytes(supervisor.pid),
+        supervisor_memory_bytes: view.memory_bytes(supervisor.pid),
         own_pid: std::process::id(),
-        memory_bytes: sight.memory_total_bytes(),
+        memory_bytes: view.memory_total_bytes(),
         workers_died: supervisor.workers_died,
         reloads: supervisor.reloads,
         reloads_failed: supervisor.reloads_failed,
-        last_reload: sight.snapshot.last_reload.as_ref(),
+        last_reload: view.snapshot.last_reload.as_ref(),
         latency: latency(&executors.latency),
         work: work(&totals),
     }
 }
 
-fn executors_in_flight(sight: &Sight) -> u64 {
-    let workers = sight.snapshot.workers.iter();
+fn executors_in_flight(view: &StatusView) -> u64 {
+    let workers = view.snapshot.workers.iter();
     workers.map(|worker| together(worker).in_flight).fold(0, u64::saturating_add)
 }
 
-fn child(sight: &Sight, worker: &WorkerSnapshot) -> Child {
+fn child(view: &StatusView, worker: &WorkerSnapshot) -> ChildStatus {
     let totals = totals_of(worker);
     let executors = &totals.executors;
-    let uptime = sight.since(worker.born_ms);
-    let silence = sight.silence(worker);
-    Child {
+    let uptime = view.since(worker.started_ms);
+    let heartbeat_age = view.heartbeat_age(worker);
+    ChildStatus {
         pid: worker.pid,
-        active: worker.state == State::Accepting,
+        active: worker.state == WorkerState::Accepting,
         uptime: in_words(uptime),
-        forked_at: calendar::ctime(sight.unix_s(worker.born_ms)),
+        forked_at: calendar::ctime(view.unix_s(worker.started_ms)),
         concurrent_requests: executors.in_flight,
-        error: silence.map(|silence| format!("no sign of life for {} s", silence.as_secs())),
+        error: heartbeat_age
+            .map(|heartbeat_age| format!("no sign of life for {} s", heartbeat_age.as_secs())),
         generation: worker.generation,
         slot: worker.slot,
         state: worker.state,
         uptime_s: uptime.as_secs_f64(),
-        silent_for_s: silence.unwrap_or_default().as_secs_f64(),
-        memory_bytes: sight.memory_bytes(worker.pid),
+        silent_for_s: heartbeat_age.unwrap_or_default().as_secs_f64(),
+        memory_bytes: view.memory_bytes(worker.pid),
         work: work(&totals),
         latency: latency(&executors.latency),
-        threads: worker.threads.iter().map(|it| thread(sight, it)).collect(),
+        threads: worker.threads.iter().map(|it| thread(view, it)).collect(),
     }
 }
 
-fn thread(sight: &Sight, thread: &ThreadSnapshot) -> Thread {
-    Thread {
+fn thread(view: &StatusView, thread: &ThreadSnapshot) -> ThreadStatus {
+    ThreadStatus {
         requests: thread.requests,
-        busy_for_s: thread.busy_since_ms.map(|since_ms| sight.since(since_ms).as_secs_f64()),
+        busy_for_s: thread.busy_since_ms.map(|since_ms| view.since(since_ms).as_secs_f64()),
         request: thread.request.clone(),
     }
 }
@@ -188,9 +189,9 @@ fn totals_of(worker: &WorkerSnapshot) -> Totals {
     }
 }
 
-fn work(totals: &Totals) -> Work {
+fn work(totals: &Totals) -> WorkCounters {
     let executors = &totals.executors;
-    Work {
+    WorkCounters {
         connections: executors.connections,
         requests: executors.requests,
         responses: ["2xx", "3xx", "4xx", "5xx"].into_iter().zip(executors.responses).collect(),
@@ -265,7 +266,7 @@ fn in_words(duration: Duration) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::sight::{Observer, tests::DIMENSIONS};
+    use super::super::view::{Observer, tests::DIMENSIONS};
     use super::*;
     use crate::scoreboard::Scoreboard;
 
@@ -323,7 +324,7 @@ mod tests {
         let scoreboard = Scoreboard::create(DIMENSIONS).unwrap().0;
         let process = scoreboard.process(1).unwrap();
         process.enter(4242, 7, 1, 2);
-        process.set_state(State::Accepting);
+        process.set_state(WorkerState::Accepting);
         let executor = scoreboard.executor(1, 1).unwrap();
         executor.request_started();
         executor.request_finished(404, 1000, 1, 2);

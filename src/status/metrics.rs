@@ -4,8 +4,8 @@
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Result, TextEncoder};
 
-use super::sight::{Sight, Totals};
-use crate::scoreboard::{self, Stage, State, bucket_upper_us};
+use super::view::{StatusView, Totals};
+use crate::scoreboard::{self, ServerStage, WorkerState, bucket_upper_us};
 
 /// The format's media type.
 pub(super) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -14,20 +14,20 @@ pub(super) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 const BUCKETS_SHOWN: std::ops::RangeInclusive<usize> = 13..=53;
 
 /// Everything, as text.
-pub(super) fn render(sight: &Sight) -> Result<String> {
-    TextEncoder::new().encode_to_string(&families(sight))
+pub(super) fn render(view: &StatusView) -> Result<String> {
+    TextEncoder::new().encode_to_string(&families(view))
 }
 
-fn families(sight: &Sight) -> Vec<MetricFamily> {
-    let mut families = server(sight);
-    families.extend(requests(&sight.totals()));
-    families.extend(workers(sight));
+fn families(view: &StatusView) -> Vec<MetricFamily> {
+    let mut families = server(view);
+    families.extend(requests(&view.totals()));
+    families.extend(workers(view));
     families
 }
 
-fn server(sight: &Sight) -> Vec<MetricFamily> {
-    let supervisor = sight.supervisor();
-    let reload = sight.snapshot.last_reload.as_ref();
+fn server(view: &StatusView) -> Vec<MetricFamily> {
+    let supervisor = view.supervisor();
+    let reload = view.snapshot.last_reload.as_ref();
     let last_reload = reload.map(|reload| {
         [
             gauge("last_reload_successful", "Whether the last reload ended well", u64::from(reload.ok)),
@@ -38,8 +38,8 @@ fn server(sight: &Sight) -> Vec<MetricFamily> {
             ),
         ]
     });
-    let start_unix_s = u64::try_from(sight.unix_s(supervisor.started_ms)).unwrap_or(0);
-    let labels = vec![("version", env!("CARGO_PKG_VERSION")), ("reactor", sight.config.reactor.in_use())];
+    let start_unix_s = u64::try_from(view.unix_s(supervisor.started_ms)).unwrap_or(0);
+    let labels = vec![("version", env!("CARGO_PKG_VERSION")), ("reactor", view.config.reactor.in_use())];
     let version = [(labels, 1)];
     let reloads = [
         (vec![("result", "ok")], supervisor.reloads),
@@ -48,8 +48,12 @@ fn server(sight: &Sight) -> Vec<MetricFamily> {
     let mut families = vec![
         gauges("build_info", "The version that runs, and what its executors wait with", version),
         gauge("start_time_seconds", "When the supervisor started, in seconds since 1970", start_unix_s),
-        gauge("ready", "Whether a worker accepts connections", u64::from(sight.readiness().is_ok())),
-        gauge("stopping", "Whether the server is stopping", u64::from(supervisor.stage == Stage::Stopping)),
+        gauge("ready", "Whether a worker accepts connections", u64::from(view.readiness().is_ok())),
+        gauge(
+            "stopping",
+            "Whether the server is stopping",
+            u64::from(supervisor.stage == ServerStage::Stopping),
+        ),
         gauge("generation", "The generation that serves, counted from 1", supervisor.generation),
         counters("reloads_total", "Reloads, by how they ended", reloads),
     ];
@@ -98,24 +102,24 @@ fn requests(totals: &Totals) -> Vec<MetricFamily> {
     ]
 }
 
-fn workers(sight: &Sight) -> Vec<MetricFamily> {
-    let supervisor = sight.supervisor();
+fn workers(view: &StatusView) -> Vec<MetricFamily> {
+    let supervisor = view.supervisor();
     let states = [
-        ("loading", State::Loading),
-        ("ready", State::Ready),
-        ("accepting", State::Accepting),
-        ("draining", State::Draining),
+        ("loading", WorkerState::Loading),
+        ("ready", WorkerState::Ready),
+        ("accepting", WorkerState::Accepting),
+        ("draining", WorkerState::Draining),
     ];
-    let states = states.map(|(name, state)| (vec![("state", name)], sight.count(state) as u64));
-    let threads = || sight.snapshot.workers.iter().flat_map(|worker| &worker.threads);
+    let states = states.map(|(name, state)| (vec![("state", name)], view.count(state) as u64));
+    let threads = || view.snapshot.workers.iter().flat_map(|worker| &worker.threads);
     let busy = threads().filter(|thread| thread.busy_since_ms.is_some()).count() as u64;
     let idle = (threads().count() as u64).saturating_sub(busy);
     let busy = [(vec![("state", "busy")], busy), (vec![("state", "idle")], idle)];
-    let of_workers = sight.snapshot.workers.iter().filter_map(|worker| sight.memory_bytes(worker.pid));
+    let of_workers = view.snapshot.workers.iter().filter_map(|worker| view.memory_bytes(worker.pid));
     let memory = [
         ("workers", of_workers.fold(0, u64::saturating_add)),
-        ("supervisor", sight.memory_bytes(supervisor.pid).unwrap_or(0)),
-        ("status", sight.memory_bytes(u64::from(std::process::id())).unwrap_or(0)),
+        ("supervisor", view.memory_bytes(supervisor.pid).unwrap_or(0)),
+        ("status", view.memory_bytes(u64::from(std::process::id())).unwrap_or(0)),
     ];
     let memory = memory.map(|(role, bytes)| (vec![("role", role)], bytes));
     vec![
@@ -231,7 +235,7 @@ fn float(value: u64) -> f64 {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::sight::{Observer, tests::DIMENSIONS};
+    use super::super::view::{Observer, tests::DIMENSIONS};
     use super::*;
     use crate::scoreboard::Scoreboard;
 

@@ -3,54 +3,54 @@
 //! It is a child of the supervisor beside the workers. It runs no user code and asks nobody anything, so it answers
 //! when every worker is busy or stuck, and a slow reader here can hurt nobody there. It ends with its supervisor.
 //!
-//! Inside, one way only: `server` → `closing`, `site` → `html`, `json`, `metrics` → `sight`.
+//! Inside, one way only: `server` → `shutdown`, `site` → `html`, `json`, `metrics` → `view`.
 
-mod closing;
 mod html;
 mod json;
 mod metrics;
 mod server;
-mod sight;
+mod shutdown;
 mod site;
+mod view;
 
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use self::closing::Closing;
-use crate::birth::{self, Order, StatusNewborn, WorkerControl};
+use self::shutdown::Shutdown;
+use crate::bootstrap::{self, Order, StatusResources, WorkerControl};
 use crate::config::Config;
 use crate::reactor::{Executor, Wake};
 use crate::sys::event_loop::EventLoop;
 use crate::sys::eventfd::EventFd;
 use crate::sys::fork::PrivateFd;
 use crate::sys::{file, process, signals, standard_streams, wait};
-use sight::Observer;
 use site::Site;
+use view::Observer;
 
 /// The exit status when the operating system refuses something (`EX_OSERR` of sysexits.h).
 const EXIT_OPERATING_SYSTEM: i32 = 71;
 
 /// Answers until the supervisor is gone; returns the process's exit status.
-pub fn run(newborn: StatusNewborn) -> i32 {
+pub fn run(resources: StatusResources) -> i32 {
     signals::leave_to_supervisor();
-    let StatusNewborn { birth, listener, control, scoreboard } = newborn;
-    let (core, config) = (birth.core, Arc::new(birth.config));
+    let StatusResources { bootstrap, listener, control, scoreboard } = resources;
+    let (core, config) = (bootstrap.core, Arc::new(bootstrap.config));
     let observer = Observer::new(Arc::clone(&config), scoreboard);
     let outcome = EventFd::new().map(Arc::new).and_then(|ended| {
         let (raised, wake) = (Arc::clone(&ended), Wake::new()?);
-        let closing = Arc::new(Closing::new(wake.handle()));
-        let (closing_here, event_loop) = (Arc::clone(&closing), birth::event_loop(&config));
+        let shutdown = Arc::new(Shutdown::new(wake.handle()));
+        let (shutdown_here, event_loop) = (Arc::clone(&shutdown), bootstrap::event_loop(&config));
         std::thread::Builder::new().name("glommio".to_owned()).spawn(move || {
             if let Err(error) =
-                serve((core, event_loop), wake, Arc::new(listener.into()), observer, &closing_here)
+                serve((core, event_loop), wake, Arc::new(listener.into()), observer, &shutdown_here)
             {
                 tracing::error!(%error, "the status process cannot serve");
             }
             raised.raise();
         })?;
-        follow(&control, &config, &ended, &closing)
+        follow(&control, &config, &ended, &shutdown)
     });
     match outcome {
         Ok(status) => status,
@@ -66,28 +66,28 @@ fn serve(
     wake: Wake,
     listener: Arc<PrivateFd>,
     observer: Observer,
-    closing: &Arc<Closing>,
+    shutdown: &Arc<Shutdown>,
 ) -> io::Result<()> {
     let executor = Executor::new(Some(core), event_loop)?;
     // Only now, so that the helper thread that glommio has just started is not called that as well.
     process::name_this_thread("status");
-    let (site, closing) = (Rc::new(Site::new(observer)), Arc::clone(closing));
-    executor.run(wake, |reactor| server::serve(reactor, listener, site, closing))
+    let (site, shutdown) = (Rc::new(Site::new(observer)), Arc::clone(shutdown));
+    executor.run(wake, |reactor| server::serve(reactor, listener, site, shutdown))
 }
 
 /// Waits for the end of the supervisor, which is ours too, or of the thread that serves.
-fn follow(control: &WorkerControl, config: &Config, ended: &EventFd, closing: &Closing) -> io::Result<i32> {
+fn follow(control: &WorkerControl, config: &Config, ended: &EventFd, shutdown: &Shutdown) -> io::Result<i32> {
     loop {
         let ready = wait::readable(&[ended.as_fd(), control.as_fd()], None)?;
         if ready.first() == Some(&true) {
-            return Ok(if closing.is_begun() { 0 } else { EXIT_OPERATING_SYSTEM });
+            return Ok(if shutdown.is_begun() { 0 } else { EXIT_OPERATING_SYSTEM });
         }
         if ready.last() != Some(&true) {
             continue;
         }
         match control.receive() {
             Ok(Some(Order::Reopen)) => reopen(config),
-            Ok(Some(Order::Drain)) => closing.begin(),
+            Ok(Some(Order::Drain)) => shutdown.begin(),
             Ok(Some(_)) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(None) | Err(_) => return Ok(0),

@@ -1,4 +1,4 @@
-//! The small HTTP server of the status process: GET and HEAD, few connections, little patience.
+//! The small HTTP server of the status process: GET and HEAD, few connections, short timeouts.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use slab::Slab;
 
-use super::closing::Closing;
+use super::shutdown::Shutdown;
 use super::site::{Answer, Site};
 use crate::http::{
     self, BodyLength, CONTINUE, Connection, Event, HeadWriter, RequestHead, ResponseFault, ResponseFraming,
     imf_fixdate,
 };
 use crate::limits::{
-    ACCEPT_EXHAUSTED_PAUSE, HttpLimits, LINGER_BYTES_MAX, LINGER_SILENCE_MAX, STATUS_BODY_BYTES_MAX,
+    ACCEPT_EXHAUSTED_PAUSE, HttpLimits, LINGER_BYTES_MAX, LINGER_IDLE_MAX, STATUS_BODY_BYTES_MAX,
     STATUS_CONNECTIONS_MAX, STATUS_DRAIN_TIMEOUT, STATUS_HEADER_BYTES_MAX, STATUS_KEEPALIVE_TIMEOUT,
     STATUS_TIMEOUT, SWEEP_PAUSE,
 };
@@ -27,19 +27,21 @@ use crate::sys::fork::PrivateFd;
 /// Bytes read at once: a request here is a line and a few fields.
 const READ_BYTES: usize = 4096;
 
-/// Accepts and answers until it is closing time, then answers who has come by then.
-pub(super) async fn serve(reactor: Reactor, socket: Arc<PrivateFd>, site: Rc<Site>, closing: Arc<Closing>) {
+/// Accepts and answers until the shutdown, then answers those who have connected by then.
+pub(super) async fn serve(reactor: Reactor, socket: Arc<PrivateFd>, site: Rc<Site>, shutdown: Arc<Shutdown>) {
     let listener = match Listener::new(&reactor, socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot watch the status process's socket"),
     };
-    let guests = Rc::new(Guests::new(closing, listener.registration()));
-    reactor.set_turn(Rc::<Guests>::clone(&guests));
+    let open_connections = Rc::new(OpenConnections::new(shutdown, listener.registration()));
+    reactor.set_turn(Rc::<OpenConnections>::clone(&open_connections));
     let limits = Arc::new(limits());
-    while !guests.closing.is_begun() {
+    while !open_connections.shutdown.is_begun() {
         match listener.accept() {
             Ok(Some(accepted)) => {
-                reactor.spawn(Visit::open(&reactor, accepted, &limits, &guests, &site).run());
+                reactor.spawn(
+                    StatusConnectionTask::open(&reactor, accepted, &limits, &open_connections, &site).run(),
+                );
                 // Those who are asked to leave for this one do so before the next is let in.
                 reactor.next_turn().await;
             }
@@ -52,7 +54,7 @@ pub(super) async fn serve(reactor: Reactor, socket: Arc<PrivateFd>, site: Rc<Sit
     }
     // Counted, not measured: a machine that stands still takes nobody's time.
     for _ in 0..STATUS_DRAIN_TIMEOUT.as_millis() / SWEEP_PAUSE.as_millis() {
-        if guests.all.borrow().is_empty() {
+        if open_connections.all.borrow().is_empty() {
             break;
         }
         reactor.sleep_until(Instant::now() + SWEEP_PAUSE).await;
@@ -85,54 +87,65 @@ async fn wait(reactor: &Reactor, registration: &Registration, until: Option<Inst
 /// The connections there are. When one too many comes, the one that has waited longest has to go: whoever holds
 /// connections open keeps nobody out.
 #[derive(Debug)]
-struct Guests {
-    all: RefCell<Slab<Rc<Guest>>>,
-    door: Rc<Registration>,
-    closing: Arc<Closing>,
-    /// Whether everybody has been told that it is closing time: they may still say what they want, but soon.
-    told: Cell<bool>,
+struct OpenConnections {
+    all: RefCell<Slab<Rc<OpenConnection>>>,
+    listener: Rc<Registration>,
+    shutdown: Arc<Shutdown>,
+    /// Whether all connections know of the shutdown: requests that are on their way are still answered.
+    are_notified: Cell<bool>,
 }
 
 #[derive(Debug)]
-struct Guest {
+struct OpenConnection {
     registration: Rc<Registration>,
-    waits_since: Cell<Instant>,
-    must_go: Cell<bool>,
+    idle_since: Cell<Instant>,
+    is_evicted: Cell<bool>,
 }
 
-impl Guests {
-    fn new(closing: Arc<Closing>, door: &Rc<Registration>) -> Self {
-        Self { all: RefCell::default(), door: Rc::clone(door), closing, told: Cell::new(false) }
+impl OpenConnections {
+    fn new(shutdown: Arc<Shutdown>, listener: &Rc<Registration>) -> Self {
+        Self {
+            all: RefCell::default(),
+            listener: Rc::clone(listener),
+            shutdown,
+            are_notified: Cell::new(false),
+        }
     }
 
-    fn admit(&self, registration: &Rc<Registration>, now: Instant) -> (usize, Rc<Guest>) {
-        let mut guests = self.all.borrow_mut();
-        if guests.len() >= STATUS_CONNECTIONS_MAX {
-            let longest = guests.iter().min_by_key(|(_, guest)| guest.waits_since.get());
-            if let Some(guest) = longest.map(|(key, _)| key).and_then(|key| guests.try_remove(key)) {
-                guest.must_go.set(true);
-                guest.registration.wake();
+    fn add(&self, registration: &Rc<Registration>, now: Instant) -> (usize, Rc<OpenConnection>) {
+        let mut open_connections = self.all.borrow_mut();
+        if open_connections.len() >= STATUS_CONNECTIONS_MAX {
+            let longest = open_connections.iter().min_by_key(|(_, connection)| connection.idle_since.get());
+            if let Some(connection) =
+                longest.map(|(key, _)| key).and_then(|key| open_connections.try_remove(key))
+            {
+                connection.is_evicted.set(true);
+                connection.registration.wake();
             }
         }
         let registration = Rc::clone(registration);
-        let guest = Rc::new(Guest { registration, waits_since: Cell::new(now), must_go: Cell::new(false) });
-        (guests.insert(Rc::clone(&guest)), guest)
+        let connection = Rc::new(OpenConnection {
+            registration,
+            idle_since: Cell::new(now),
+            is_evicted: Cell::new(false),
+        });
+        (open_connections.insert(Rc::clone(&connection)), connection)
     }
 
-    fn dismiss(&self, key: usize, guest: &Rc<Guest>) {
-        let mut guests = self.all.borrow_mut();
+    fn remove(&self, key: usize, connection: &Rc<OpenConnection>) {
+        let mut open_connections = self.all.borrow_mut();
         // Somebody else may have the place of one that had to go.
-        if guests.get(key).is_some_and(|it| Rc::ptr_eq(it, guest)) {
-            guests.try_remove(key);
+        if open_connections.get(key).is_some_and(|it| Rc::ptr_eq(it, connection)) {
+            open_connections.try_remove(key);
         }
     }
 }
 
-impl Turn for Guests {
+impl Turn for OpenConnections {
     fn collect(&self) {
-        if self.closing.is_begun() && !self.told.replace(true) {
-            self.door.wake();
-            self.all.borrow().iter().for_each(|(_, guest)| guest.registration.wake());
+        if self.shutdown.is_begun() && !self.are_notified.replace(true) {
+            self.listener.wake();
+            self.all.borrow().iter().for_each(|(_, connection)| connection.registration.wake());
         }
     }
 
@@ -149,8 +162,8 @@ impl Turn for Guests {
     fn undoze(&self) {}
 }
 
-/// Why a visit is over.
-enum Over {
+/// How a connection closes.
+enum StatusClose {
     /// Nothing is left to be said or read.
     Done,
     /// The peer may still be sending: closing at once could destroy our last words.
@@ -158,83 +171,83 @@ enum Over {
 }
 
 /// One connection.
-struct Visit {
+struct StatusConnectionTask {
     reactor: Reactor,
     stream: Stream,
     machine: Connection,
     site: Rc<Site>,
-    guests: Rc<Guests>,
+    open_connections: Rc<OpenConnections>,
     key: usize,
-    guest: Rc<Guest>,
+    connection: Rc<OpenConnection>,
 }
 
-impl Visit {
+impl StatusConnectionTask {
     fn open(
         reactor: &Reactor,
         accepted: Accepted,
         limits: &Arc<HttpLimits>,
-        guests: &Rc<Guests>,
+        open_connections: &Rc<OpenConnections>,
         site: &Rc<Site>,
     ) -> Self {
         let stream = Stream::new(reactor, accepted);
-        let (key, guest) = guests.admit(stream.registration(), reactor.now());
+        let (key, connection) = open_connections.add(stream.registration(), reactor.now());
         Self {
             reactor: reactor.clone(),
             stream,
             machine: Connection::new(Arc::clone(limits), true, reactor.now()),
             site: Rc::clone(site),
-            guests: Rc::clone(guests),
+            open_connections: Rc::clone(open_connections),
             key,
-            guest,
+            connection,
         }
     }
 
     async fn run(mut self) {
-        if let Over::Linger = self.converse().await {
+        if let StatusClose::Linger = self.serve_requests().await {
             self.linger().await;
         }
     }
 
-    async fn converse(&mut self) -> Over {
+    async fn serve_requests(&mut self) -> StatusClose {
         let mut request = None;
         loop {
             match self.machine.next(self.reactor.now()) {
                 Event::Wait => {
-                    if let Some(over) = self.hear().await {
-                        return over;
+                    if let Some(reason) = self.receive().await {
+                        return reason;
                     }
                 }
                 Event::Continue => {
                     if !self.write(CONTINUE).await {
-                        return Over::Done;
+                        return StatusClose::Done;
                     }
                 }
                 Event::Head(head) => request = Some(head),
                 // Nobody reads a body, and no proxy speaks for the peer here.
                 Event::Body(_) | Event::Proxied(_) => {}
                 Event::BodyEnd => {
-                    let Some(head) = request.take() else { return Over::Done };
+                    let Some(head) = request.take() else { return StatusClose::Done };
                     if !self.answer(&head).await {
-                        return Over::Done;
+                        return StatusClose::Done;
                     }
                 }
                 Event::Reject(fault) => {
                     let response = fault.response(self.machine.refused_is_head(), &date());
-                    return if self.write(&response).await { Over::Linger } else { Over::Done };
+                    return if self.write(&response).await { StatusClose::Linger } else { StatusClose::Done };
                 }
-                Event::Close | Event::Aborted => return Over::Done,
+                Event::Close | Event::Aborted => return StatusClose::Done,
             }
         }
     }
 
     /// Feeds the machine what the peer sends next, or what its silence means.
-    async fn hear(&mut self) -> Option<Over> {
-        self.guest.waits_since.set(self.reactor.now());
+    async fn receive(&mut self) -> Option<StatusClose> {
+        self.connection.idle_since.set(self.reactor.now());
         let mut buffer = [0; READ_BYTES];
-        let mut patience: Option<Instant> = None;
+        let mut drain_until: Option<Instant> = None;
         loop {
-            if self.guest.must_go.get() {
-                return Some(Over::Done);
+            if self.connection.is_evicted.get() {
+                return Some(StatusClose::Done);
             }
             match self.stream.try_read(&mut buffer) {
                 Ok(Some(0)) => {
@@ -246,26 +259,26 @@ impl Visit {
                     return None;
                 }
                 Ok(None) => {}
-                Err(_) => return Some(Over::Done),
+                Err(_) => return Some(StatusClose::Done),
             }
             // Only now: what has arrived while we were busy, or stopped, has not come too late.
             match self.machine.expire(self.reactor.now()) {
                 Event::Wait => {}
                 Event::Reject(fault) => {
                     self.write(&fault.response(self.machine.refused_is_head(), &date())).await;
-                    return Some(Over::Linger);
+                    return Some(StatusClose::Linger);
                 }
-                _ => return Some(Over::Done),
+                _ => return Some(StatusClose::Done),
             }
-            if self.guests.told.get() {
+            if self.open_connections.are_notified.get() {
                 self.machine.drain();
                 let is_idle = self.machine.is_idle();
-                patience = is_idle.then(|| http::drain_patience(patience, self.reactor.now()));
+                drain_until = is_idle.then(|| http::drain_deadline(drain_until, self.reactor.now()));
             }
-            if patience.is_some_and(|until| until <= self.reactor.now()) {
-                return Some(Over::Done);
+            if drain_until.is_some_and(|until| until <= self.reactor.now()) {
+                return Some(StatusClose::Done);
             }
-            self.pause(self.machine.deadline().into_iter().chain(patience).min()).await;
+            self.pause(self.machine.deadline().into_iter().chain(drain_until).min()).await;
         }
     }
 
@@ -282,10 +295,10 @@ impl Visit {
 
     /// Writes it all in bounded time; false when the peer does not take it.
     async fn write(&self, mut bytes: &[u8]) -> bool {
-        self.guest.waits_since.set(self.reactor.now());
+        self.connection.idle_since.set(self.reactor.now());
         let until = self.reactor.now() + STATUS_TIMEOUT;
         while !bytes.is_empty() {
-            if self.guest.must_go.get() || self.reactor.now() >= until {
+            if self.connection.is_evicted.get() || self.reactor.now() >= until {
                 return false;
             }
             match self.stream.try_write(bytes) {
@@ -300,9 +313,10 @@ impl Visit {
     /// Reads what nobody wants, until the peer has read our last words and closes, or for a bounded moment.
     async fn linger(&mut self) {
         self.stream.shut_down_write();
-        let (until, mut read_bytes) = (self.reactor.now() + LINGER_SILENCE_MAX, 0);
+        let (until, mut read_bytes) = (self.reactor.now() + LINGER_IDLE_MAX, 0);
         let mut buffer = [0; READ_BYTES];
-        while !self.guest.must_go.get() && self.reactor.now() < until && read_bytes < LINGER_BYTES_MAX {
+        while !self.connection.is_evicted.get() && self.reactor.now() < until && read_bytes < LINGER_BYTES_MAX
+        {
             match self.stream.try_read(&mut buffer) {
                 Ok(None) => self.pause(Some(until)).await,
                 Ok(Some(count)) if count > 0 => read_bytes += count,
@@ -317,9 +331,9 @@ impl Visit {
     }
 }
 
-impl Drop for Visit {
+impl Drop for StatusConnectionTask {
     fn drop(&mut self) {
-        self.guests.dismiss(self.key, &self.guest);
+        self.open_connections.remove(self.key, &self.connection);
     }
 }
 

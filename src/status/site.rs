@@ -1,6 +1,6 @@
 //! Which path answers what.
 
-use super::sight::Observer;
+use super::view::Observer;
 use super::{html, json, metrics};
 use crate::http::RequestHead;
 

@@ -3,15 +3,15 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Supervisor;
-use super::generation::{Event, Failure, Note};
+use super::generation::{Failure, Note, SupervisorEvent};
 use super::worker_handle::WorkerHandle;
 use crate::config::Config;
 use crate::limits::DESCRIPTORS_KEPT_PART;
 use crate::log;
-use crate::scoreboard::{LastReload, Stage};
+use crate::scoreboard::{LastReload, ServerStage};
 use crate::sys::affinity::format_cores;
 use crate::sys::listener::Address;
-use crate::sys::process::Ending;
+use crate::sys::process::ProcessExit;
 
 impl Supervisor<'_> {
     /// Says what the machine wants said, to everybody whom it concerns.
@@ -62,14 +62,14 @@ impl Supervisor<'_> {
             return;
         }
         self.has_served = true;
-        self.score.set_stage(Stage::Serving);
+        self.score.set_stage(ServerStage::Serving);
         let ready = ready(&self.config, &self.cores.now);
         self.launch.say(&ready);
         self.notify.ready(&ready);
         self.succeed();
         if !self.launch.serving() {
             tracing::warn!("the command that started this server was broken off, stopping");
-            self.events.push_back(Event::Stop);
+            self.events.push_back(SupervisorEvent::Stop);
         }
     }
 
@@ -195,7 +195,7 @@ fn replacement_failed(worker: Option<&WorkerHandle>, failure: &Failure) {
     tracing::error!(slot, reason = summary, traceback, "a worker cannot be replaced, trying again");
 }
 
-fn died(worker: &WorkerHandle, ending: Ending, respawn_wait: Option<Duration>) {
+fn died(worker: &WorkerHandle, ending: ProcessExit, respawn_wait: Option<Duration>) {
     let WorkerHandle { pid, generation, slot, .. } = worker;
     let from_outside = ending.is_sigkill() && !worker.was_killed;
     let hint = from_outside

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::generation::Event;
+use super::generation::SupervisorEvent;
 use crate::sys::clock;
 
 /// What workers have said.
@@ -14,12 +14,12 @@ pub(super) struct Changes {
 
 impl Changes {
     /// What it means that a worker has seen a file change to that version.
-    pub(super) fn hear(&mut self, path: String, version: String, noticed_ms: u64) -> Event {
+    pub(super) fn record(&mut self, path: String, version: String, noticed_ms: u64) -> SupervisorEvent {
         let change = Some((path, version));
         // Who says the same again was slow to notice: a generation that has it was begun long ago.
         let is_news = self.last != change;
         self.last = change;
-        if is_news { Event::Changed(instant_at(noticed_ms)) } else { Event::Tick }
+        if is_news { SupervisorEvent::Changed(instant_at(noticed_ms)) } else { SupervisorEvent::Tick }
     }
 }
 
@@ -38,7 +38,10 @@ mod tests {
     fn each_version_of_a_file_is_news_once() {
         let mut changes = Changes::default();
         let mut is_news = |path: &str, version: &str| {
-            matches!(changes.hear(path.into(), version.into(), clock::monotonic_ms()), Event::Changed(_))
+            matches!(
+                changes.record(path.into(), version.into(), clock::monotonic_ms()),
+                SupervisorEvent::Changed(_)
+            )
         };
         assert!(is_news("a.py", "1"));
         assert!(!is_news("a.py", "1"), "another worker saw it, much later");

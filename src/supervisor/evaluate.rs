@@ -58,7 +58,7 @@ pub fn evaluate(command: &[OsString], config: &Config, depth: Depth) -> Result<V
     let mut child = ask(&mut command, config, depth).map_err(|error| refused(&error))?;
     // Then it waits for a change of what it cannot load, for as long as that takes.
     let waits = config.reload.dev && depth == Depth::Factory;
-    let answer = hear(&mut child, (!waits).then_some(config.start_timeout));
+    let answer = receive(&mut child, (!waits).then_some(config.start_timeout));
     if !matches!(answer, Ok(Ok(_))) {
         // It may have ended by itself meanwhile.
         let _ = child.kill();
@@ -96,7 +96,7 @@ fn ask(command: &mut Command, config: &Config, depth: Depth) -> io::Result<Child
 }
 
 /// What the child writes until it ends, or why nobody waits for that.
-fn hear(child: &mut Child, timeout: Option<Duration>) -> io::Result<Result<Vec<u8>, String>> {
+fn receive(child: &mut Child, timeout: Option<Duration>) -> io::Result<Result<Vec<u8>, String>> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut answer = Vec::new();
     let Some(mut output) = child.stdout.take() else { return Ok(Ok(answer)) };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::limits::{
     GENERATIONS_ALIVE_MAX, REAP_TIMEOUT, RESPAWN_RESET, RESPAWN_WAIT_MAX, RESPAWN_WAIT_MIN, STOP_TIMEOUT,
 };
-use crate::sys::process::Ending;
+use crate::sys::process::ProcessExit;
 
 mod messages;
 mod serving;
@@ -20,47 +20,16 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 mod view;
+mod worker;
 
-pub(super) use messages::{Action, Event, Failure, Farewell, Note, Replacement, Settings, Unrest, WorkerId};
+pub(super) use messages::{
+    Action, Failure, Farewell, Note, Replacement, Settings, SupervisorEvent, Unrest, WorkerId,
+};
 use serving::{Serving, Slot};
+use worker::{Worker, WorkerStage};
 
 /// Exit status when the first generation cannot load the application (`EX_SOFTWARE` of sysexits.h).
 pub(super) const EXIT_LOAD_FAILED: i32 = 70;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Loading {
-        until: Instant,
-    },
-    Ready,
-    /// It could not load the application, and waits for a change of what it could not load.
-    Watching,
-    Accepting,
-    Draining {
-        until: Instant,
-    },
-    Stopping {
-        until: Instant,
-    },
-    Killed {
-        until: Instant,
-    },
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Worker {
-    generation: u64,
-    slot: usize,
-    phase: Phase,
-    accepted_at: Option<Instant>,
-}
-
-impl Worker {
-    fn accept(&mut self, now: Instant) {
-        self.phase = Phase::Accepting;
-        self.accepted_at = Some(now);
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -100,7 +69,7 @@ pub(super) struct Generations {
 }
 
 impl Generations {
-    /// No workers yet: the first [`Event::Reload`] begins the first generation.
+    /// No workers yet: the first [`SupervisorEvent::Reload`] begins the first generation.
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
@@ -121,22 +90,22 @@ impl Generations {
     }
 
     /// Takes an event, and returns what is to be done about it and about all that is due at `now`.
-    pub(super) fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
+    pub(super) fn handle(&mut self, event: SupervisorEvent, now: Instant) -> Vec<Action> {
         match event {
-            Event::WorkerReady(id) => self.worker_ready(id, now),
-            Event::WorkerFailed(id, failure) => {
+            SupervisorEvent::WorkerReady(id) => self.worker_ready(id, now),
+            SupervisorEvent::WorkerFailed(id, failure) => {
                 self.worker_failed(id, failure, self.settings.failures_watch, now);
             }
-            Event::WorkerSilent(id) => self.worker_silent(id, now),
-            Event::WorkerExited(id, ending) => self.worker_exited(id, ending, now),
-            Event::Reload => self.reload(now),
-            Event::Changed(at) => self.changed(at, now),
-            Event::Replace(id, replacement) => self.replace(id, replacement, now),
-            Event::Grow => self.resize(self.processes.saturating_add(1)),
-            Event::Shrink => self.resize(self.processes.saturating_sub(1)),
-            Event::Stop if self.mode == Mode::Running => self.stop(0, now),
-            Event::Stop | Event::StopNow => self.stop_now(now),
-            Event::Tick => {}
+            SupervisorEvent::WorkerSilent(id) => self.worker_silent(id, now),
+            SupervisorEvent::WorkerExited(id, ending) => self.worker_exited(id, ending, now),
+            SupervisorEvent::Reload => self.reload(now),
+            SupervisorEvent::Changed(at) => self.changed(at, now),
+            SupervisorEvent::Replace(id, replacement) => self.replace(id, replacement, now),
+            SupervisorEvent::Grow => self.resize(self.processes.saturating_add(1)),
+            SupervisorEvent::Shrink => self.resize(self.processes.saturating_sub(1)),
+            SupervisorEvent::Stop if self.mode == Mode::Running => self.stop(0, now),
+            SupervisorEvent::Stop | SupervisorEvent::StopNow => self.stop_now(now),
+            SupervisorEvent::Tick => {}
         }
         if self.mode == Mode::Running {
             self.fail_late_starters(now);
@@ -153,11 +122,11 @@ impl Generations {
 
     fn worker_ready(&mut self, id: WorkerId, now: Instant) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        if !matches!(worker.phase, Phase::Loading { .. }) {
+        if !matches!(worker.stage, WorkerStage::Loading { .. }) {
             return;
         }
         let Some(serving) = self.serving.as_mut().filter(|it| it.generation == worker.generation) else {
-            worker.phase = Phase::Ready;
+            worker.stage = WorkerStage::Ready;
             return;
         };
         // A replacement has no siblings to wait for.
@@ -173,12 +142,12 @@ impl Generations {
     /// `is_watching`: the worker is alive, and watches the files that it could not load.
     fn worker_failed(&mut self, id: WorkerId, failure: Failure, is_watching: bool, now: Instant) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        if !matches!(worker.phase, Phase::Loading { .. } | Phase::Ready) {
+        if !matches!(worker.stage, WorkerStage::Loading { .. } | WorkerStage::Ready) {
             return;
         }
         let generation = worker.generation;
         if is_watching && self.loading.is_some_and(|loading| loading.generation == generation) {
-            worker.phase = Phase::Watching;
+            worker.stage = WorkerStage::Watching;
         }
         self.load_failed(id, generation, failure, now);
         self.stop_loader(id, now);
@@ -202,7 +171,7 @@ impl Generations {
 
     /// With nothing that serves and nobody who watches, only trying again can tell that the application is mended.
     fn retry_if_nobody_watches(&mut self, now: Instant) {
-        let somebody_watches = self.workers.values().any(|worker| worker.phase == Phase::Watching);
+        let somebody_watches = self.workers.values().any(|worker| worker.stage == WorkerStage::Watching);
         let is_at_work = self.serving.is_some() || self.loading.is_some() || self.reload_wanted;
         if self.mode == Mode::Running && !somebody_watches && !is_at_work && self.retry_at.is_none() {
             self.retry_at = Some(now + self.retry_wait);
@@ -226,20 +195,22 @@ impl Generations {
 
     fn worker_silent(&mut self, id: WorkerId, now: Instant) {
         let until = now + self.settings.drain_timeout;
-        match self.workers.get_mut(&id).map(|worker| &mut worker.phase) {
+        match self.workers.get_mut(&id).map(|worker| &mut worker.stage) {
             // Nobody can drain it; it gets the time of a drain to end, and its slot a new worker when it has.
-            Some(phase @ Phase::Accepting) => *phase = Phase::Draining { until },
+            Some(stage @ WorkerStage::Accepting) => *stage = WorkerStage::Draining { until },
             // It cannot report any more: the time to load ends early, unless its exit says more.
-            Some(phase @ Phase::Watching) => *phase = Phase::Stopping { until: now + STOP_TIMEOUT },
-            Some(phase @ Phase::Ready) => *phase = Phase::Loading { until: now + STOP_TIMEOUT },
-            Some(Phase::Loading { until }) => *until = (*until).min(now + STOP_TIMEOUT),
+            Some(stage @ WorkerStage::Watching) => {
+                *stage = WorkerStage::Stopping { until: now + STOP_TIMEOUT }
+            }
+            Some(stage @ WorkerStage::Ready) => *stage = WorkerStage::Loading { until: now + STOP_TIMEOUT },
+            Some(WorkerStage::Loading { until }) => *until = (*until).min(now + STOP_TIMEOUT),
             _ => {}
         }
     }
 
-    fn worker_exited(&mut self, id: WorkerId, ending: Ending, now: Instant) {
+    fn worker_exited(&mut self, id: WorkerId, ending: ProcessExit, now: Instant) {
         let Some(worker) = self.workers.remove(&id) else { return };
-        if matches!(worker.phase, Phase::Loading { .. } | Phase::Ready) {
+        if matches!(worker.stage, WorkerStage::Loading { .. } | WorkerStage::Ready) {
             let summary = format!("a worker ended before it was ready: {ending}");
             self.load_failed(id, worker.generation, Failure { summary, traceback: String::new() }, now);
         }
@@ -248,15 +219,15 @@ impl Generations {
         let serving = self.serving.as_mut().filter(|serving| serving.generation == worker.generation);
         let respawn_wait = serving.and_then(|serving| serving.ended(id, has_proved_itself, now));
         self.retry_if_nobody_watches(now);
-        let is_news = match worker.phase {
-            Phase::Accepting => true,
-            Phase::Draining { .. } => respawn_wait.is_some() || ending != Ending::Exited(0),
+        let is_news = match worker.stage {
+            WorkerStage::Accepting => true,
+            WorkerStage::Draining { .. } => respawn_wait.is_some() || ending != ProcessExit::Exited(0),
             // Said already, or our own doing.
-            Phase::Loading { .. }
-            | Phase::Ready
-            | Phase::Watching
-            | Phase::Stopping { .. }
-            | Phase::Killed { .. } => false,
+            WorkerStage::Loading { .. }
+            | WorkerStage::Ready
+            | WorkerStage::Watching
+            | WorkerStage::Stopping { .. }
+            | WorkerStage::Killed { .. } => false,
         };
         if is_news {
             self.actions.push(Action::Log(Note::Died(id, ending, respawn_wait)));
@@ -317,11 +288,11 @@ impl Generations {
     }
 
     fn is_accepting(&self, id: WorkerId) -> bool {
-        self.workers.get(&id).is_some_and(|worker| worker.phase == Phase::Accepting)
+        self.workers.get(&id).is_some_and(|worker| worker.stage == WorkerStage::Accepting)
     }
 
     fn accepting(&self) -> usize {
-        self.workers.values().filter(|worker| worker.phase == Phase::Accepting).count()
+        self.workers.values().filter(|worker| worker.stage == WorkerStage::Accepting).count()
     }
 
     fn abandon_loading(&mut self, now: Instant) {
@@ -336,7 +307,7 @@ impl Generations {
         if !self.reload_wanted || self.workers.len() + self.processes > workers_max {
             return;
         }
-        for watcher in self.ids_where(|worker| worker.phase == Phase::Watching) {
+        for watcher in self.ids_where(|worker| worker.stage == WorkerStage::Watching) {
             self.stop_worker(watcher, now);
         }
         self.reload_wanted = false;
@@ -356,14 +327,16 @@ impl Generations {
     fn spawn(&mut self, generation: u64, slot: usize, now: Instant) -> WorkerId {
         self.workers_begun += 1;
         let id = WorkerId(self.workers_begun);
-        let phase = Phase::Loading { until: now + self.settings.start_timeout };
-        self.workers.insert(id, Worker { generation, slot, phase, accepted_at: None });
+        let stage = WorkerStage::Loading { until: now + self.settings.start_timeout };
+        self.workers.insert(id, Worker { generation, slot, stage, accepted_at: None });
         self.actions.push(Action::Spawn { id, generation, slot });
         id
     }
 
     fn fail_late_starters(&mut self, now: Instant) {
-        for id in self.ids_where(|worker| matches!(worker.phase, Phase::Loading { until } if until <= now)) {
+        for id in
+            self.ids_where(|worker| matches!(worker.stage, WorkerStage::Loading { until } if until <= now))
+        {
             let seconds = self.settings.start_timeout.as_secs_f64();
             let summary = format!("a worker was not ready after {seconds} s (--start-timeout)");
             self.worker_failed(id, Failure { summary, traceback: String::new() }, false, now);
@@ -372,7 +345,8 @@ impl Generations {
 
     fn go_live_when_all_are_ready(&mut self, now: Instant) {
         let Some(Loading { generation, processes }) = self.loading else { return };
-        let is_ready = |worker: &Worker| worker.generation == generation && worker.phase == Phase::Ready;
+        let is_ready =
+            |worker: &Worker| worker.generation == generation && worker.stage == WorkerStage::Ready;
         let mut ready = self.ids_where(is_ready);
         if ready.len() < processes {
             return;
@@ -415,7 +389,7 @@ impl Generations {
         if self.mode == Mode::Running {
             self.begin_nothing_more(0);
         }
-        for id in self.ids_where(|worker| !matches!(worker.phase, Phase::Killed { .. })) {
+        for id in self.ids_where(|worker| !matches!(worker.stage, WorkerStage::Killed { .. })) {
             self.kill(id, now);
         }
     }
@@ -437,8 +411,8 @@ impl Generations {
 
     fn retire_worker(&mut self, id: WorkerId, now: Instant) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        if let Phase::Accepting = worker.phase {
-            worker.phase = Phase::Draining { until: now + self.settings.drain_timeout };
+        if let WorkerStage::Accepting = worker.stage {
+            worker.stage = WorkerStage::Draining { until: now + self.settings.drain_timeout };
             self.actions.push(Action::Drain(id));
         } else {
             self.stop_worker(id, now);
@@ -448,33 +422,37 @@ impl Generations {
     /// Stops a worker that has accepted nothing; others are left alone.
     fn stop_worker(&mut self, id: WorkerId, now: Instant) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        if matches!(worker.phase, Phase::Loading { .. } | Phase::Ready | Phase::Watching) {
-            worker.phase = Phase::Stopping { until: now + STOP_TIMEOUT };
+        if matches!(worker.stage, WorkerStage::Loading { .. } | WorkerStage::Ready | WorkerStage::Watching) {
+            worker.stage = WorkerStage::Stopping { until: now + STOP_TIMEOUT };
             self.actions.push(Action::Stop(id));
         }
     }
 
     /// As [`Self::stop_worker`], but leaves one that has failed to watch.
     fn stop_loader(&mut self, id: WorkerId, now: Instant) {
-        if self.workers.get(&id).is_some_and(|worker| worker.phase != Phase::Watching) {
+        if self.workers.get(&id).is_some_and(|worker| worker.stage != WorkerStage::Watching) {
             self.stop_worker(id, now);
         }
     }
 
     fn kill_overdue(&mut self, now: Instant) {
-        for id in self.ids_where(|worker| matches!(worker.phase, Phase::Draining { until } if until <= now)) {
+        for id in
+            self.ids_where(|worker| matches!(worker.stage, WorkerStage::Draining { until } if until <= now))
+        {
             self.actions.push(Action::Log(Note::Overdue(id)));
             self.kill(id, now);
         }
-        for id in self.ids_where(|worker| matches!(worker.phase, Phase::Stopping { until } if until <= now)) {
+        for id in
+            self.ids_where(|worker| matches!(worker.stage, WorkerStage::Stopping { until } if until <= now))
+        {
             self.kill(id, now);
         }
     }
 
     fn kill(&mut self, id: WorkerId, now: Instant) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        if !matches!(worker.phase, Phase::Killed { .. }) {
-            worker.phase = Phase::Killed { until: now + REAP_TIMEOUT };
+        if !matches!(worker.stage, WorkerStage::Killed { .. }) {
+            worker.stage = WorkerStage::Killed { until: now + REAP_TIMEOUT };
             self.actions.push(Action::Kill(id));
         }
     }
@@ -482,7 +460,8 @@ impl Generations {
     fn exit_when_nothing_is_left(&mut self, now: Instant) {
         let Mode::Stopping { status } = self.mode else { return };
         // A process that hangs in the kernel cannot be waited for: the one that started the server must get its answer.
-        let is_given_up = |worker: &Worker| matches!(worker.phase, Phase::Killed { until } if until <= now);
+        let is_given_up =
+            |worker: &Worker| matches!(worker.stage, WorkerStage::Killed { until } if until <= now);
         if self.workers.values().all(is_given_up) {
             self.mode = Mode::Exited;
             self.workers.clear();

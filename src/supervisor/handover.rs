@@ -13,24 +13,24 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Supervisor;
-use super::generation::Event;
+use super::generation::SupervisorEvent;
 use super::listeners::{Inherited, Listeners};
 use super::pid_file::PidFile;
 use super::status_process::StatusProcess;
-use crate::scoreboard::Stage;
+use crate::scoreboard::ServerStage;
 use crate::sys::control_socket::ControlSocket;
-use crate::sys::process::{self, Ending, HANDOVER_VARIABLE};
+use crate::sys::process::{self, HANDOVER_VARIABLE, ProcessExit};
 use crate::sys::unix_listener::SocketFile;
 
 /// What a new supervisor says when it serves.
 const SERVING: &[u8] = b"serving";
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Estate {
-    listeners: Vec<Listener>,
+struct HandoverState {
+    listeners: Vec<HandedOverListener>,
     /// Where the status process listens.
     #[serde(default)]
-    status: Option<Listener>,
+    status: Option<HandedOverListener>,
     /// The files of unix sockets among them.
     files: Vec<SocketFile>,
     pid_file: Option<RawFd>,
@@ -38,7 +38,7 @@ struct Estate {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Listener {
+struct HandedOverListener {
     /// The address as configured, in JSON: a port that the kernel chose is inherited by who asks for such a port.
     bind: Option<String>,
     fd: RawFd,
@@ -46,12 +46,12 @@ struct Listener {
 
 /// The old supervisor's view of the new one.
 #[derive(Debug)]
-pub(super) struct Heir {
+pub(super) struct Successor {
     pid: u32,
     channel: ControlSocket,
 }
 
-impl Heir {
+impl Successor {
     /// Starts a new supervisor with the interpreter `program`.
     fn start(
         program: OsString,
@@ -60,27 +60,27 @@ impl Heir {
         status: Option<&Listeners>,
         pid_file: Option<&PidFile>,
     ) -> io::Result<Self> {
-        let (channel, heirs_end) = ControlSocket::pair()?;
+        let (channel, successor_end) = ControlSocket::pair()?;
         let mut files = listeners.files().to_vec();
         files.extend(status.into_iter().flat_map(|status| status.files().iter().cloned()));
-        let estate = Estate {
+        let state = HandoverState {
             listeners: named(listeners).collect::<io::Result<_>>()?,
             status: status.and_then(|status| named(status).next()).transpose()?,
             files,
             pid_file: pid_file.map(|file| file.as_fd().as_raw_fd()),
-            channel: heirs_end.as_fd().as_raw_fd(),
+            channel: successor_end.as_fd().as_raw_fd(),
         };
         let mut command = process::own_command()?;
         // The kernel found the interpreter by the path of the script; only Python itself knows which one it is.
         if let Some(first) = command.first_mut() {
             *first = program;
         }
-        let mut inherited = vec![heirs_end.as_fd()];
+        let mut inherited = vec![successor_end.as_fd()];
         inherited.extend(listeners.iter().map(AsFd::as_fd));
         inherited.extend(status.into_iter().flat_map(|status| status.iter().map(AsFd::as_fd)));
         inherited.extend(pid_file.map(AsFd::as_fd));
-        let estate = serde_json::to_string(&estate)?;
-        let pid = process::spawn_like_self(&command, &inherited, directory, (HANDOVER_VARIABLE, &estate))?;
+        let state = serde_json::to_string(&state)?;
+        let pid = process::spawn_like_self(&command, &inherited, directory, (HANDOVER_VARIABLE, &state))?;
         Ok(Self { pid, channel })
     }
 
@@ -110,9 +110,9 @@ impl Heir {
     }
 }
 
-fn named(listeners: &Listeners) -> impl Iterator<Item = io::Result<Listener>> {
+fn named(listeners: &Listeners) -> impl Iterator<Item = io::Result<HandedOverListener>> {
     listeners.named().map(|(bind, fd)| {
-        Ok(Listener { bind: bind.map(serde_json::to_string).transpose()?, fd: fd.as_raw_fd() })
+        Ok(HandedOverListener { bind: bind.map(serde_json::to_string).transpose()?, fd: fd.as_raw_fd() })
     })
 }
 
@@ -128,9 +128,9 @@ pub(super) struct Predecessor {
 
 /// Takes what an old supervisor left; `None` when there is none. To be called once.
 pub(super) fn take() -> io::Result<Option<(Vec<Inherited>, Predecessor)>> {
-    let Ok(estate) = std::env::var(HANDOVER_VARIABLE) else { return Ok(None) };
-    let Estate { listeners, status, files, pid_file, channel } = serde_json::from_str(&estate)?;
-    let inherited = |Listener { bind, fd }| {
+    let Ok(state) = std::env::var(HANDOVER_VARIABLE) else { return Ok(None) };
+    let HandoverState { listeners, status, files, pid_file, channel } = serde_json::from_str(&state)?;
+    let inherited = |HandedOverListener { bind, fd }| {
         // One that this version does not know how to ask for is served all the same.
         let bind = bind.and_then(|bind| serde_json::from_str(&bind).ok());
         Inherited::handed_over(fd, bind)
@@ -145,42 +145,45 @@ pub(super) fn take() -> io::Result<Option<(Vec<Inherited>, Predecessor)>> {
 impl Supervisor<'_> {
     /// Starts a new supervisor beside this one.
     pub(super) fn hand_over(&mut self) {
-        if let Some(heir) = &self.heir {
-            return tracing::warn!(heir_pid = heir.pid, "another supervisor is starting already");
+        if let Some(successor) = &self.successor {
+            return tracing::warn!(successor_pid = successor.pid, "another supervisor is starting already");
         }
         let Some(program) = self.commands.worker.first().cloned() else { return };
         let status = self.status.as_ref().map(StatusProcess::listeners);
-        match Heir::start(
+        match Successor::start(
             program,
             self.working_directory.of_successor(),
             &self.listeners,
             status,
             self.pid_file.as_ref(),
         ) {
-            Ok(heir) => {
-                tracing::info!(heir_pid = heir.pid, "starting another supervisor to hand over to");
-                self.heir = Some(heir);
+            Ok(successor) => {
+                tracing::info!(successor_pid = successor.pid, "starting another supervisor to hand over to");
+                self.successor = Some(successor);
             }
             Err(error) => tracing::error!(%error, "cannot start another supervisor, this one serves on"),
         }
     }
 
-    pub(super) fn hear_heir(&mut self) {
-        match self.heir.as_ref().map(|heir| (heir.pid, heir.serves())) {
-            Some((heir_pid, Some(true))) => {
-                tracing::info!(heir_pid, "the new supervisor serves; this one drains its workers and exits");
-                self.heir = None;
+    pub(super) fn receive_from_successor(&mut self) {
+        match self.successor.as_ref().map(|successor| (successor.pid, successor.serves())) {
+            Some((successor_pid, Some(true))) => {
+                tracing::info!(
+                    successor_pid,
+                    "the new supervisor serves; this one drains its workers and exits"
+                );
+                self.successor = None;
                 // Before anybody drains: who is asked last must not say that nobody serves.
-                self.score.set_stage(Stage::Bequeathed);
-                self.listeners.bequeath_files();
+                self.score.set_stage(ServerStage::HandedOver);
+                self.listeners.hand_over_files();
                 if let Some(status) = &mut self.status {
-                    status.bequeath();
+                    status.hand_over();
                 }
                 if let Some(file) = self.pid_file.take() {
-                    file.bequeath();
+                    file.hand_over();
                 }
-                self.notify.hand_over(heir_pid);
-                self.events.push_back(Event::Stop);
+                self.notify.hand_over(successor_pid);
+                self.events.push_back(SupervisorEvent::Stop);
             }
             // Its end says more, and comes at once.
             Some((_, None)) => self.reap(),
@@ -189,17 +192,17 @@ impl Supervisor<'_> {
     }
 
     /// Ends a new supervisor that does not serve yet: who stops this one wants no other.
-    pub(super) fn disinherit(&mut self) {
-        if let Some(heir) = &self.heir {
+    pub(super) fn stop_successor(&mut self) {
+        if let Some(successor) = &self.successor {
             // If it cannot be told, it is gone.
-            let _ = process::ask_to_end(heir.pid);
+            let _ = process::ask_to_end(successor.pid);
         }
     }
 
-    pub(super) fn heir_ended(&mut self, ending: Ending) {
-        if let Some(heir) = self.heir.take() {
-            let heir_pid = heir.pid;
-            tracing::error!(heir_pid, how = %ending, "the new supervisor ended before it served, this one serves on");
+    pub(super) fn successor_ended(&mut self, ending: ProcessExit) {
+        if let Some(successor) = self.successor.take() {
+            let successor_pid = successor.pid;
+            tracing::error!(successor_pid, how = %ending, "the new supervisor ended before it served, this one serves on");
         }
     }
 

@@ -1,12 +1,12 @@
-//! Looks at the workers now and then, as often as the limits of the configuration demand, and asks `verdict` about
+//! Looks at the workers now and then, as often as the limits of the configuration demand, and asks `limit_check` about
 //! them.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-use super::generation::{Event, Generations, WorkerId};
-use super::verdict::{Judge, Sighting, Verdict};
+use super::generation::{Generations, SupervisorEvent, WorkerId};
+use super::limit_check::{LimitAction, LimitCheck, WorkerSample};
 use super::worker_handle::WorkerHandle;
 use crate::config::WorkerLimits;
 use crate::limits::MEMORY_PAUSE;
@@ -16,16 +16,16 @@ use crate::sys::{clock, memory};
 /// See the module's page.
 #[derive(Debug)]
 pub(super) struct Inspection {
-    judge: Judge,
+    limit_check: LimitCheck,
     due: Option<Instant>,
     memory_due: Instant,
 }
 
 impl Inspection {
     pub(super) fn new(limits: WorkerLimits, now: Instant) -> Self {
-        let judge = Judge::new(limits, RandomState::new().hash_one(std::process::id()));
-        let due = judge.pause().map(|pause| now + pause);
-        Self { judge, due, memory_due: now }
+        let limit_check = LimitCheck::new(limits, RandomState::new().hash_one(std::process::id()));
+        let due = limit_check.pause().map(|pause| now + pause);
+        Self { limit_check, due, memory_due: now }
     }
 
     /// When to look next; `None` is never.
@@ -41,21 +41,21 @@ impl Inspection {
         generations: &Generations,
         scoreboard: &Scoreboard,
         now: Instant,
-    ) -> Vec<Event> {
+    ) -> Vec<SupervisorEvent> {
         if self.due.is_none_or(|due| now < due) {
             return Vec::new();
         }
-        self.due = self.judge.pause().map(|pause| now + pause);
-        let memory = if self.judge.wants_memory() && now >= self.memory_due {
+        self.due = self.limit_check.pause().map(|pause| now + pause);
+        let memory = if self.limit_check.wants_memory() && now >= self.memory_due {
             self.memory_due = now + MEMORY_PAUSE;
             Some(measure(workers.values().map(|worker| worker.pid).chain(status)))
         } else {
             None
         };
-        let sightings = see(workers, generations, scoreboard, memory.as_ref(), now);
+        let samples = see(workers, generations, scoreboard, memory.as_ref(), now);
         let total = memory.map(|memory| memory.values().sum());
-        let verdicts = self.judge.look(&sightings, generations.unrest(), total, now);
-        verdicts.into_iter().map(told).collect()
+        let actions = self.limit_check.look(&samples, generations.unrest(), total, now);
+        actions.into_iter().map(told).collect()
     }
 }
 
@@ -72,32 +72,32 @@ fn see(
     scoreboard: &Scoreboard,
     memory: Option<&BTreeMap<u32, u64>>,
     now: Instant,
-) -> Vec<Sighting> {
+) -> Vec<WorkerSample> {
     let snapshot = scoreboard.snapshot();
     let now_ms = clock::monotonic_ms();
     let established = generations.established().into_iter();
-    let sightings = established.filter_map(|(id, since)| {
+    let samples = established.filter_map(|(id, since)| {
         let worker = workers.get(&id)?;
-        let seat: &WorkerSnapshot = snapshot.workers.iter().find(|seat| seat.seat == worker.seat)?;
-        let silence = |heartbeat_ms: u64| Duration::from_millis(now_ms.saturating_sub(heartbeat_ms));
-        Some(Sighting {
+        let row: &WorkerSnapshot = snapshot.workers.iter().find(|row| row.row == worker.row)?;
+        let heartbeat_age = |heartbeat_ms: u64| Duration::from_millis(now_ms.saturating_sub(heartbeat_ms));
+        Some(WorkerSample {
             id,
             age: now.saturating_duration_since(since),
-            requests: seat.executors.iter().fold(0, |sum, it| sum.saturating_add(it.requests)),
-            main_silence: silence(seat.heartbeat_ms),
-            executor_silences: seat.executors.iter().map(|it| silence(it.heartbeat_ms)).collect(),
+            requests: row.executors.iter().fold(0, |sum, it| sum.saturating_add(it.requests)),
+            main_heartbeat_age: heartbeat_age(row.heartbeat_ms),
+            executor_heartbeat_ages: row.executors.iter().map(|it| heartbeat_age(it.heartbeat_ms)).collect(),
             memory_bytes: memory.and_then(|memory| memory.get(&worker.pid).copied()),
         })
     });
-    sightings.collect()
+    samples.collect()
 }
 
-fn told(verdict: Verdict) -> Event {
-    match verdict {
-        Verdict::Replace(id, replacement) => Event::Replace(id, replacement),
-        Verdict::Reload(reason) => {
+fn told(limit_check: LimitAction) -> SupervisorEvent {
+    match limit_check {
+        LimitAction::Replace(id, replacement) => SupervisorEvent::Replace(id, replacement),
+        LimitAction::Reload(reason) => {
             tracing::warn!(reason, "reloading every worker");
-            Event::Reload
+            SupervisorEvent::Reload
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::log;
 use crate::sys::account::Identity;
 use crate::sys::background::{Side, fork_daemon};
 use crate::sys::output;
-use crate::sys::standard_streams::{Stream, copy_of_error, discard_input, open_or_discard};
+use crate::sys::standard_streams::{StandardStream, copy_of_error, discard_input, open_or_discard};
 
 /// The relation to whoever started the server.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Launch {
 
 /// Which process goes on.
 #[derive(Debug)]
-pub(super) enum Continuation {
+pub(super) enum LaunchedAs {
     /// The command, at its end with this status.
     Command(i32),
     /// The server.
@@ -38,19 +38,19 @@ impl Launch {
     /// [`Launch::serving`] or [`Launch::ended`].
     ///
     /// To be called while this process has one thread.
-    pub(super) fn begin(daemonize: bool) -> io::Result<Continuation> {
+    pub(super) fn begin(daemonize: bool) -> io::Result<LaunchedAs> {
         if !daemonize {
-            return Ok(Continuation::Server(Self::default()));
+            return Ok(LaunchedAs::Server(Self::default()));
         }
         let (status, waiting) = io::pipe()?;
         Ok(match fork_daemon()? {
             Side::Daemon => {
                 log::adopt();
-                Continuation::Server(Self { waiting: Some(waiting), ..Self::default() })
+                LaunchedAs::Server(Self { waiting: Some(waiting), ..Self::default() })
             }
             Side::Starter => {
                 drop(waiting);
-                Continuation::Command(wait_for(status))
+                LaunchedAs::Command(wait_for(status))
             }
         })
     }
@@ -72,11 +72,11 @@ impl Launch {
             discard_input()?;
         }
         if let Some(file) = outputs.stdout {
-            Stream::Output.lead_to(&file)?;
+            StandardStream::Output.lead_to(&file)?;
         }
         if let Some(file) = outputs.stderr {
             self.terminal = Some(copy_of_error()?);
-            Stream::Error.lead_to(&file)?;
+            StandardStream::Error.lead_to(&file)?;
             self.said.iter().for_each(|line| say(line));
         }
         Ok(())

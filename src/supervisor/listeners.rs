@@ -1,4 +1,4 @@
-//! The listening sockets: taken over or bound once, before any worker is born, and open until the server exits.
+//! The listening sockets: taken over or bound once, before any worker is started, and open until the server exits.
 
 mod activation;
 mod refusal;
@@ -132,7 +132,7 @@ impl Listeners {
     }
 
     /// Leaves the files to another supervisor, which listens there as well.
-    pub(super) fn bequeath_files(&mut self) {
+    pub(super) fn hand_over_files(&mut self) {
         self.files.clear();
     }
 

@@ -13,6 +13,7 @@ mod handover;
 mod identity;
 mod inspection;
 mod launch;
+mod limit_check;
 mod listeners;
 mod notify_socket;
 mod pid_file;
@@ -20,7 +21,6 @@ mod preflight;
 mod private_directory;
 mod start_failure;
 mod status_process;
-mod verdict;
 mod worker_handle;
 mod working_directory;
 
@@ -31,21 +31,21 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use crate::birth::{Inheritance, Order, Place, Report};
+use crate::bootstrap::{Inheritance, Order, Report, WorkerPlacement};
 use crate::config::{AccessLog, Config};
 use crate::limits::PROCESSES_SPARE;
 use crate::log;
-use crate::scoreboard::{Dimensions, Scoreboard, Stage, SupervisorScore};
-use crate::sys::process::{self, Ending};
+use crate::scoreboard::{Dimensions, Scoreboard, ServerStage, SupervisorScore};
+use crate::sys::process::{self, ProcessExit};
 use crate::sys::resource_limit::OPEN_FILES;
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::{affinity, clock, file, standard_streams, wait};
 use changes::Changes;
-use generation::{Action, Event, Failure, Farewell, Generations, Replacement, Settings, WorkerId};
-use handover::{Heir, Predecessor};
+use generation::{Action, Failure, Farewell, Generations, Replacement, Settings, SupervisorEvent, WorkerId};
+use handover::{Predecessor, Successor};
 use identity::Identities;
 use inspection::Inspection;
-use launch::{Continuation, Launch, Outputs};
+use launch::{Launch, LaunchedAs, Outputs};
 use listeners::{Inherited, Listeners, Unbound};
 use notify_socket::NotifySocket;
 use pid_file::PidFile;
@@ -53,13 +53,13 @@ use preflight::{Cores, pause};
 use private_directory::PrivateDirectory;
 use start_failure::{EXIT_OPERATING_SYSTEM, StartFailure};
 use status_process::StatusProcess;
-use worker_handle::{Heard, WorkerHandle};
+use worker_handle::{Received, WorkerHandle};
 use working_directory::WorkingDirectory;
 
 /// Seats beyond the most workers there can be, for those whose end is not yet dealt with.
-const SPARE_SEATS: usize = 4;
+const SPARE_ROWS: usize = 4;
 
-/// What starts a child when the number of its birth's descriptor is added as the last argument.
+/// What starts a child when the number of its bootstrap descriptor is added as the last argument.
 #[derive(Clone, Debug)]
 pub struct Commands {
     /// Starts a worker.
@@ -84,8 +84,8 @@ pub fn run(config: Config, commands: Commands, python_version: &str) -> i32 {
     // Who was started by a supervisor is where that one is already.
     let daemonize = config.service.daemonize && !matches!(left, Ok((_, Some(_))));
     let mut launch = match Launch::begin(daemonize) {
-        Ok(Continuation::Server(launch)) => launch,
-        Ok(Continuation::Command(status)) => return status,
+        Ok(LaunchedAs::Server(launch)) => launch,
+        Ok(LaunchedAs::Command(status)) => return status,
         Err(error) => return end(&mut Launch::default(), refused("go into the background", &error)),
     };
     let started =
@@ -134,15 +134,15 @@ struct Supervisor<'a> {
     score: SupervisorScore,
     scoreboard_fd: OwnedFd,
     dimensions: Dimensions,
-    seats_free: BTreeSet<usize>,
+    rows_free: BTreeSet<usize>,
     workers: BTreeMap<WorkerId, WorkerHandle>,
     generations: Generations,
     inspection: Inspection,
     /// The supervisor before this one, which goes when this one serves.
     predecessor: Option<Predecessor>,
     /// The supervisor after this one, until it serves.
-    heir: Option<Heir>,
-    events: VecDeque<Event>,
+    successor: Option<Successor>,
+    events: VecDeque<SupervisorEvent>,
     changes: Changes,
     has_served: bool,
 }
@@ -203,7 +203,7 @@ impl<'a> Supervisor<'a> {
             waits_for_first: config.reload.dev && predecessor.is_none(),
         };
         let dimensions = Dimensions {
-            seats: settings.workers_max() + SPARE_SEATS,
+            rows: settings.workers_max() + SPARE_ROWS,
             // Cores may be added later.
             executors: affinity::machine_cores().max(cores.now.len()).div_ceil(config.processes.max(1)),
             threads: config.application_threads(),
@@ -232,14 +232,14 @@ impl<'a> Supervisor<'a> {
             score,
             scoreboard_fd,
             dimensions,
-            seats_free: (0..dimensions.seats).collect(),
+            rows_free: (0..dimensions.rows).collect(),
             workers: BTreeMap::new(),
             generations: Generations::new(settings),
             inspection,
             predecessor,
-            heir: None,
+            successor: None,
             changes: Changes::default(),
-            events: VecDeque::from([Event::Reload]),
+            events: VecDeque::from([SupervisorEvent::Reload]),
             has_served: false,
         })
     }
@@ -258,16 +258,16 @@ impl<'a> Supervisor<'a> {
             }
             if let Err(error) = self.wait() {
                 tracing::error!(%error, "cannot wait for events, stopping");
-                self.events.push_back(Event::StopNow);
+                self.events.push_back(SupervisorEvent::StopNow);
             }
         }
     }
 
     /// Asks the machine what an event means, and does it.
-    fn decide(&mut self, event: Event) -> ControlFlow<i32> {
+    fn decide(&mut self, event: SupervisorEvent) -> ControlFlow<i32> {
         self.tell_systemd(&event);
-        let exited = if let Event::WorkerExited(id, _) = event { Some(id) } else { None };
-        let stops = matches!(event, Event::Stop);
+        let exited = if let SupervisorEvent::WorkerExited(id, _) = event { Some(id) } else { None };
+        let stops = matches!(event, SupervisorEvent::Stop);
         for action in self.generations.handle(event, Instant::now()) {
             match action {
                 Action::Spawn { id, generation, slot } => self.spawn(id, generation, slot),
@@ -291,11 +291,11 @@ impl<'a> Supervisor<'a> {
         ControlFlow::Continue(())
     }
 
-    fn tell_systemd(&mut self, event: &Event) {
+    fn tell_systemd(&mut self, event: &SupervisorEvent) {
         match event {
-            Event::Reload if self.has_served => self.notify.reloading(),
-            Event::Stop | Event::StopNow => {
-                self.score.set_stage(Stage::Stopping);
+            SupervisorEvent::Reload if self.has_served => self.notify.reloading(),
+            SupervisorEvent::Stop | SupervisorEvent::StopNow => {
+                self.score.set_stage(ServerStage::Stopping);
                 self.notify.stopping();
             }
             _ => {}
@@ -313,7 +313,7 @@ impl<'a> Supervisor<'a> {
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
         let mut ids = Vec::new();
         let mut fds = vec![self.signals.as_fd()];
-        fds.extend(self.heir.as_ref().map(Heir::channel));
+        fds.extend(self.successor.as_ref().map(Successor::channel));
         for (id, worker) in &self.workers {
             if let Some(control) = worker.control() {
                 ids.push(*id);
@@ -322,12 +322,12 @@ impl<'a> Supervisor<'a> {
         }
         let mut readable = wait::readable(&fds, timeout)?.into_iter();
         let has_signals = readable.next().unwrap_or(false);
-        let has_heir = self.heir.is_some() && readable.next().unwrap_or(false);
+        let has_successor = self.successor.is_some() && readable.next().unwrap_or(false);
         for (id, _) in ids.into_iter().zip(readable).filter(|(_, is_readable)| *is_readable) {
-            self.hear(id);
+            self.receive_reports(id);
         }
-        if has_heir {
-            self.hear_heir();
+        if has_successor {
+            self.receive_from_successor();
         }
         if has_signals {
             self.take_signals();
@@ -337,43 +337,43 @@ impl<'a> Supervisor<'a> {
         let told = inspection.look_if_due(&self.workers, status, &self.generations, &self.scoreboard, now);
         self.events.extend(told);
         self.tend_status(now);
-        self.events.push_back(Event::Tick);
+        self.events.push_back(SupervisorEvent::Tick);
         Ok(())
     }
 
-    fn hear(&mut self, id: WorkerId) {
+    fn receive_reports(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let heard = worker.hear();
-        self.events.extend(heard.into_iter().map(|heard| match heard {
-            Heard::Report(Report::Ready) => Event::WorkerReady(id),
-            Heard::Report(Report::Failed { summary, traceback }) => {
-                Event::WorkerFailed(id, Failure { summary, traceback })
+        let received = worker.receive();
+        self.events.extend(received.into_iter().map(|received| match received {
+            Received::Report(Report::Ready) => SupervisorEvent::WorkerReady(id),
+            Received::Report(Report::Failed { summary, traceback }) => {
+                SupervisorEvent::WorkerFailed(id, Failure { summary, traceback })
             }
-            Heard::Report(Report::ReloadWanted { path, at_ms, version }) => {
+            Received::Report(Report::ReloadWanted { path, at_ms, version }) => {
                 tracing::info!(path, "a file has changed");
-                self.changes.hear(path, version, at_ms)
+                self.changes.record(path, version, at_ms)
             }
-            Heard::Report(Report::ReplaceWanted { reason }) => {
-                Event::Replace(id, Replacement { reason, farewell: Farewell::Drain })
+            Received::Report(Report::ReplaceWanted { reason }) => {
+                SupervisorEvent::Replace(id, Replacement { reason, farewell: Farewell::Drain })
             }
-            Heard::End => Event::WorkerSilent(id),
+            Received::End => SupervisorEvent::WorkerSilent(id),
         }));
     }
 
     fn take_signals(&mut self) {
         while let Some(signal) = self.signals.next() {
             match signal {
-                Signal::Reload => self.events.push_back(Event::Reload),
-                Signal::Grow => self.events.push_back(Event::Grow),
-                Signal::Shrink => self.events.push_back(Event::Shrink),
+                Signal::Reload => self.events.push_back(SupervisorEvent::Reload),
+                Signal::Grow => self.events.push_back(SupervisorEvent::Grow),
+                Signal::Shrink => self.events.push_back(SupervisorEvent::Shrink),
                 Signal::HandOver => self.hand_over(),
                 Signal::Stop => {
-                    self.disinherit();
-                    self.events.push_back(Event::Stop);
+                    self.stop_successor();
+                    self.events.push_back(SupervisorEvent::Stop);
                 }
                 Signal::StopNow => {
-                    self.disinherit();
-                    self.events.push_back(Event::StopNow);
+                    self.stop_successor();
+                    self.events.push_back(SupervisorEvent::StopNow);
                 }
                 Signal::Reopen => self.reopen(),
                 Signal::ChildEnded => self.reap(),
@@ -394,9 +394,9 @@ impl<'a> Supervisor<'a> {
                 );
             }
         }
-        self.workers.values().for_each(|worker| worker.mention(Order::Reopen));
+        self.workers.values().for_each(|worker| worker.notify(Order::Reopen));
         if let Some(status) = &self.status {
-            status.mention(Order::Reopen);
+            status.notify(Order::Reopen);
         }
     }
 
@@ -407,8 +407,12 @@ impl<'a> Supervisor<'a> {
             }
             Err(error) => {
                 let summary = format!("cannot start a worker process: {error}");
-                self.events.push_back(Event::WorkerFailed(id, Failure { summary, traceback: String::new() }));
-                self.events.push_back(Event::WorkerExited(id, Ending::Exited(EXIT_OPERATING_SYSTEM)));
+                self.events.push_back(SupervisorEvent::WorkerFailed(
+                    id,
+                    Failure { summary, traceback: String::new() },
+                ));
+                self.events
+                    .push_back(SupervisorEvent::WorkerExited(id, ProcessExit::Exited(EXIT_OPERATING_SYSTEM)));
             }
         }
     }
@@ -417,7 +421,7 @@ impl<'a> Supervisor<'a> {
         if let Err(error) = self.cores.look_again() {
             tracing::warn!(%error, "cannot tell which cores may be used; they are taken for what they were");
         }
-        let seat = self.seats_free.first().copied().ok_or(io::ErrorKind::QuotaExceeded)?;
+        let row = self.rows_free.first().copied().ok_or(io::ErrorKind::QuotaExceeded)?;
         let directory = self.working_directory.of_generation(generation);
         let inheritance = Inheritance {
             command: &self.commands.worker,
@@ -436,8 +440,8 @@ impl<'a> Supervisor<'a> {
         let mut cores =
             affinity::share_out(&self.cores.now, self.config.processes, slot % self.config.processes.max(1));
         cores.truncate(self.dimensions.executors);
-        let worker = WorkerHandle::spawn(&inheritance, Place { generation, slot, seat, cores })?;
-        self.seats_free.remove(&seat);
+        let worker = WorkerHandle::spawn(&inheritance, WorkerPlacement { generation, slot, row, cores })?;
+        self.rows_free.remove(&row);
         Ok(worker)
     }
 

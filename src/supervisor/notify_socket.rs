@@ -136,7 +136,7 @@ mod tests {
             (Self(socket), format!("@{name}"))
         }
 
-        fn heard(&self) -> Vec<String> {
+        fn received(&self) -> Vec<String> {
             let mut buffer = [0; 1024];
             let received =
                 std::iter::from_fn(|| self.0.recv(&mut buffer).ok().map(|count| buffer[..count].to_vec()));
@@ -162,12 +162,12 @@ mod tests {
         socket.stopping();
         socket.ready("too late");
         socket.reloading();
-        let heard = systemd.heard();
-        assert_eq!(heard.len(), 4, "{heard:?}");
-        assert_eq!(heard[0], "READY=1\nSTATUS=2 processes");
-        assert!(heard[1].starts_with("RELOADING=1\nMONOTONIC_USEC="), "{heard:?}");
-        assert_eq!(heard[2], "READY=1\nSTATUS=the reload failed: line READY=1");
-        assert!(heard[3].starts_with("STOPPING=1\n"), "{heard:?}");
+        let received = systemd.received();
+        assert_eq!(received.len(), 4, "{received:?}");
+        assert_eq!(received[0], "READY=1\nSTATUS=2 processes");
+        assert!(received[1].starts_with("RELOADING=1\nMONOTONIC_USEC="), "{received:?}");
+        assert_eq!(received[2], "READY=1\nSTATUS=the reload failed: line READY=1");
+        assert!(received[3].starts_with("STOPPING=1\n"), "{received:?}");
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
         for after_ms in [0, 1499, 1500, 2999, 3000] {
             watched.show_life(now + Duration::from_millis(after_ms));
         }
-        assert_eq!(systemd.heard(), ["WATCHDOG=1"; 3]);
+        assert_eq!(systemd.received(), ["WATCHDOG=1"; 3]);
         assert_eq!(watched.due(), Some(now + Duration::from_millis(4500)));
         let others = [("NOTIFY_SOCKET", name.as_str()), ("WATCHDOG_USEC", "3000000"), ("WATCHDOG_PID", "43")];
         assert_eq!(socket(&others, now).due(), None);

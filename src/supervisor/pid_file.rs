@@ -44,7 +44,7 @@ impl PidFile {
     }
 
     /// Leaves the file, and the lock, to the process that has inherited it.
-    pub(super) fn bequeath(self) {
+    pub(super) fn hand_over(self) {
         // To drop it would remove the file; the descriptor goes with this process.
         std::mem::forget(self);
     }

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::start_failure::{EXIT_OPERATING_SYSTEM, EXIT_USAGE, StartFailure};
-use crate::config::{Config, Reactor};
+use crate::config::{Config, ReactorChoice};
 use crate::limits::MEMLOCK_BYTES_MIN;
 use crate::sys::resource_limit::LOCKED_MEMORY;
 use crate::sys::signals::{Signal, Signals};
@@ -20,13 +20,13 @@ use crate::sys::{affinity, event_loop, process, wait};
 /// Why the event loop that was asked for cannot be had.
 pub(super) fn choose_reactor(config: &mut Config) -> Result<Option<String>, StartFailure> {
     let is_built_in = cfg!(feature = "glommio");
-    let asked = std::mem::replace(&mut config.reactor, Reactor::Epoll);
+    let asked = std::mem::replace(&mut config.reactor, ReactorChoice::Epoll);
     let outcome = match asked {
-        Reactor::Epoll => return Ok(None),
-        Reactor::Auto if !is_built_in => return Ok(None),
-        Reactor::IoUring if !is_built_in => return Err(not_built_in()),
-        Reactor::IoUring => Ok(check_io_uring()?),
-        Reactor::Auto => check_io_uring(),
+        ReactorChoice::Epoll => return Ok(None),
+        ReactorChoice::Auto if !is_built_in => return Ok(None),
+        ReactorChoice::IoUring if !is_built_in => return Err(not_built_in()),
+        ReactorChoice::IoUring => Ok(check_io_uring()?),
+        ReactorChoice::Auto => check_io_uring(),
     };
     let Err(StartFailure { message, .. }) = outcome else {
         config.reactor = asked;
@@ -178,9 +178,9 @@ mod tests {
         let words = ["--reactor=epoll", "app"].map(str::to_owned);
         let mut config = crate::cli::configure(&words, 1).unwrap();
         assert_eq!(choose_reactor(&mut config), Ok(None));
-        config.reactor = Reactor::Auto;
+        config.reactor = ReactorChoice::Auto;
         let excuse = choose_reactor(&mut config).unwrap();
         let is_built_in = cfg!(feature = "glommio");
-        assert_eq!(config.reactor == Reactor::Epoll && is_built_in, excuse.is_some());
+        assert_eq!(config.reactor == ReactorChoice::Epoll && is_built_in, excuse.is_some());
     }
 }

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::listeners::{Inherited, Listeners, Unbound};
 use super::{Supervisor, pause};
-use crate::birth::{Order, StatusInheritance, SupervisorControl, bear_status};
+use crate::bootstrap::{Order, StatusInheritance, SupervisorControl, spawn_status};
 use crate::config::Config;
 use crate::limits::{REAP_TIMEOUT, RESPAWN_RESET, RESPAWN_WAIT_MAX, RESPAWN_WAIT_MIN};
 use crate::scoreboard::Dimensions;
 use crate::sys::account::Identity;
-use crate::sys::process::{self, Ending};
+use crate::sys::process::{self, ProcessExit};
 use crate::sys::unix_listener::Appearance;
 
 /// How often its end is looked for when the server ends.
@@ -24,12 +24,12 @@ const REAP_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct StatusProcess {
     listeners: Listeners,
-    life: Life,
+    state: StatusProcessState,
     respawn_wait: Duration,
 }
 
 #[derive(Debug)]
-enum Life {
+enum StatusProcessState {
     /// Not started, or started no more.
     Off,
     /// Started at that time.
@@ -57,7 +57,7 @@ impl StatusProcess {
         let Some(bind) = &config.status else { return Ok(None) };
         let appearance = Appearance { mode: config.unix_socket.mode, owner };
         let listeners = Listeners::open_one(bind, appearance, inherited, pause)?;
-        Ok(Some(Self { listeners, life: Life::Off, respawn_wait: RESPAWN_WAIT_MIN }))
+        Ok(Some(Self { listeners, state: StatusProcessState::Off, respawn_wait: RESPAWN_WAIT_MIN }))
     }
 
     /// Where it listens.
@@ -67,20 +67,20 @@ impl StatusProcess {
 
     /// Its process id, as long as it is to be reaped.
     pub(super) fn pid(&self) -> Option<u32> {
-        match self.life {
-            Life::Running { pid, .. } | Life::Ending { pid, .. } => Some(pid),
-            Life::Off | Life::Due(_) => None,
+        match self.state {
+            StatusProcessState::Running { pid, .. } | StatusProcessState::Ending { pid, .. } => Some(pid),
+            StatusProcessState::Off | StatusProcessState::Due(_) => None,
         }
     }
 
     /// When it is to be started.
     pub(super) fn due(&self) -> Option<Instant> {
-        if let Life::Due(at) = self.life { Some(at) } else { None }
+        if let StatusProcessState::Due(at) = self.state { Some(at) } else { None }
     }
 
     /// Gives an order; one that is dying need not hear it.
-    pub(super) fn mention(&self, order: Order) {
-        if let Life::Running { control, .. } = &self.life {
+    pub(super) fn notify(&self, order: Order) {
+        if let StatusProcessState::Running { control, .. } = &self.state {
             let _ = control.send(order);
         }
     }
@@ -91,17 +91,17 @@ impl StatusProcess {
         config: &Config,
         core: usize,
         (scoreboard, dimensions): (BorrowedFd<'_>, Dimensions),
-    ) -> io::Result<Life> {
+    ) -> io::Result<StatusProcessState> {
         let listener = self.listeners.first().ok_or(io::ErrorKind::NotFound)?.as_fd();
         let inheritance = StatusInheritance { command, config, core, listener, scoreboard, dimensions };
-        let (pid, control) = bear_status(&inheritance)?;
-        Ok(Life::Running { pid, control, since: Instant::now() })
+        let (pid, control) = spawn_status(&inheritance)?;
+        Ok(StatusProcessState::Running { pid, control, since: Instant::now() })
     }
 
     /// It has been reaped: another takes its place, unless it was told to go.
-    pub(super) fn ended(&mut self, ending: Ending, now: Instant) {
-        let Life::Running { since, .. } = self.life else {
-            self.life = Life::Off;
+    pub(super) fn ended(&mut self, ending: ProcessExit, now: Instant) {
+        let StatusProcessState::Running { since, .. } = self.state else {
+            self.state = StatusProcessState::Off;
             return;
         };
         if now.saturating_duration_since(since) >= RESPAWN_RESET {
@@ -113,37 +113,39 @@ impl StatusProcess {
 
     fn wait_and_start(&mut self, now: Instant) -> Duration {
         let wait = self.respawn_wait;
-        self.life = Life::Due(now + wait);
+        self.state = StatusProcessState::Due(now + wait);
         self.respawn_wait = (wait * 2).min(RESPAWN_WAIT_MAX);
         wait
     }
 
     /// Ends it for good, at once.
     fn kill(&mut self) {
-        self.life = match self.pid() {
+        self.state = match self.pid() {
             Some(pid) => {
                 // If it cannot be killed, it is gone.
                 let _ = process::terminate(pid);
-                Life::Ending { pid, control: None }
+                StatusProcessState::Ending { pid, control: None }
             }
-            None => Life::Off,
+            None => StatusProcessState::Off,
         };
     }
 
     /// Leaves the address to the status process of another supervisor, which may be asked there already.
-    pub(super) fn bequeath(&mut self) {
-        self.mention(Order::Drain);
-        self.life = match std::mem::replace(&mut self.life, Life::Off) {
+    pub(super) fn hand_over(&mut self) {
+        self.notify(Order::Drain);
+        self.state = match std::mem::replace(&mut self.state, StatusProcessState::Off) {
             // Without the control socket it would end at once.
-            Life::Running { pid, control, .. } => Life::Ending { pid, control: Some(control) },
-            Life::Due(_) | Life::Off => Life::Off,
-            ending @ Life::Ending { .. } => ending,
+            StatusProcessState::Running { pid, control, .. } => {
+                StatusProcessState::Ending { pid, control: Some(control) }
+            }
+            StatusProcessState::Due(_) | StatusProcessState::Off => StatusProcessState::Off,
+            ending @ StatusProcessState::Ending { .. } => ending,
         };
-        self.listeners.bequeath_files();
+        self.listeners.hand_over_files();
     }
 
     fn has_last_answers(&self) -> bool {
-        matches!(self.life, Life::Ending { control: Some(_), .. })
+        matches!(self.state, StatusProcessState::Ending { control: Some(_), .. })
     }
 }
 
@@ -151,7 +153,7 @@ impl Supervisor<'_> {
     /// From now on there is a status process.
     pub(super) fn begin_status(&mut self) {
         if let Some(status) = &mut self.status {
-            status.life = Life::Due(Instant::now());
+            status.state = StatusProcessState::Due(Instant::now());
         }
         self.tend_status(Instant::now());
     }
@@ -164,7 +166,7 @@ impl Supervisor<'_> {
         let core = self.cores.now.last().copied().unwrap_or(0);
         let scoreboard = (self.scoreboard_fd.as_fd(), self.dimensions);
         match status.start(&self.commands.status, &self.config, core, scoreboard) {
-            Ok(life) => status.life = life,
+            Ok(state) => status.state = state,
             Err(error) => {
                 let respawn_wait_s = status.wait_and_start(now).as_secs_f64();
                 tracing::error!(%error, respawn_wait_s, "cannot start the status process, trying again");

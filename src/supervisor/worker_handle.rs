@@ -3,16 +3,16 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::birth::{self, Inheritance, Order, Place, Report, SupervisorControl};
+use crate::bootstrap::{self, Inheritance, Order, Report, SupervisorControl, WorkerPlacement};
 use crate::sys::process;
 
-/// A worker from its birth until the machine has been told of its end.
+/// A worker from its start until the machine has been told of its end.
 #[derive(Debug)]
 pub(super) struct WorkerHandle {
     pub(super) pid: u32,
     pub(super) generation: u64,
     pub(super) slot: usize,
-    pub(super) seat: usize,
+    pub(super) row: usize,
     /// `None` once the worker has closed its end.
     control: Option<SupervisorControl>,
     /// Whether this supervisor killed it, and its end is no riddle.
@@ -21,19 +21,19 @@ pub(super) struct WorkerHandle {
     is_gone: bool,
 }
 
-/// What a worker had to say.
+/// What was received from a worker.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum Received {
     Report(Report),
     /// Its end of the control socket is closed.
     End,
 }
 
 impl WorkerHandle {
-    pub(super) fn spawn(inheritance: &Inheritance<'_>, place: Place) -> io::Result<Self> {
-        let Place { generation, slot, seat, .. } = place;
-        let (pid, control) = birth::bear(inheritance, place)?;
-        Ok(Self { pid, generation, slot, seat, control: Some(control), was_killed: false, is_gone: false })
+    pub(super) fn spawn(inheritance: &Inheritance<'_>, placement: WorkerPlacement) -> io::Result<Self> {
+        let WorkerPlacement { generation, slot, row, .. } = placement;
+        let (pid, control) = bootstrap::spawn_worker(inheritance, placement)?;
+        Ok(Self { pid, generation, slot, row, control: Some(control), was_killed: false, is_gone: false })
     }
 
     /// The control socket, while there is somebody at its other end.
@@ -41,38 +41,38 @@ impl WorkerHandle {
         self.control.as_ref().map(AsFd::as_fd)
     }
 
-    /// Everything the worker has said since the last call.
-    pub(super) fn hear(&mut self) -> Vec<Heard> {
-        let mut heard = Vec::new();
+    /// All reports since the last call.
+    pub(super) fn receive(&mut self) -> Vec<Received> {
+        let mut received = Vec::new();
         while let Some(control) = &self.control {
             match control.receive() {
-                Ok(Some(report)) => heard.push(Heard::Report(report)),
+                Ok(Some(report)) => received.push(Received::Report(report)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Ok(None) => self.hang_up(&mut heard),
+                Ok(None) => self.hang_up(&mut received),
                 Err(error) => {
                     tracing::error!(worker_pid = self.pid, %error, "a worker does not speak our language");
-                    self.hang_up(&mut heard);
+                    self.hang_up(&mut received);
                 }
             }
         }
-        heard
+        received
     }
 
-    fn hang_up(&mut self, heard: &mut Vec<Heard>) {
+    fn hang_up(&mut self, received: &mut Vec<Received>) {
         self.control = None;
-        heard.push(Heard::End);
+        received.push(Received::End);
     }
 
     /// Gives an order; a worker that cannot hear it is killed.
     pub(super) fn order(&mut self, order: Order) {
-        let is_heard = self.control.as_ref().is_some_and(|control| control.send(order).is_ok());
-        if !is_heard {
+        let is_delivered = self.control.as_ref().is_some_and(|control| control.send(order).is_ok());
+        if !is_delivered {
             self.kill();
         }
     }
 
     /// Gives an order that only a worker which goes on needs to hear.
-    pub(super) fn mention(&self, order: Order) {
+    pub(super) fn notify(&self, order: Order) {
         // One that is ending, or deaf, is dealt with by other means.
         let _ = self.control.as_ref().map(|control| control.send(order));
     }

@@ -12,14 +12,14 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
 
-use super::standard_streams::Stream;
+use super::standard_streams::StandardStream;
 
 /// What a pipe takes whole whenever it says that it can be written (pipe(7)).
 const PIPE_BYTES: usize = libc::PIPE_BUF;
 /// What a terminal takes at once.
 const TERMINAL_BYTES: usize = 256;
 
-impl AsFd for Stream {
+impl AsFd for StandardStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             // SAFETY: the standard streams are open from the start (`fill_standard_streams`) and never closed.

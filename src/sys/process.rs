@@ -32,26 +32,26 @@ pub const NOT_FOR_CHILDREN: [&str; 7] = [
 /// The first descriptor after standard input, output and error.
 const FIRST_FD: RawFd = 3;
 
-/// By which a supervisor tells its heir what it hands over; of no concern to workers.
+/// By which a supervisor tells its successor what it hands over; of no concern to workers.
 pub const HANDOVER_VARIABLE: &str = "SPAWNING_HANDOVER";
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum ProcessExit {
     /// It exited with this status.
     Exited(i32),
     /// The signal of this number ended it.
     Killed(i32),
 }
 
-impl Ending {
+impl ProcessExit {
     /// Whether it was ended by SIGKILL, which no process can send itself by mistake.
     pub fn is_sigkill(self) -> bool {
         self == Self::Killed(libc::SIGKILL)
     }
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for ProcessExit {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(status) => write!(formatter, "exit status {status}"),
@@ -196,7 +196,7 @@ fn prepare_child(inherited: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes ownership of a descriptor this process was born with, and makes it close-on-exec again.
+/// Takes ownership of a descriptor this process was started with, and makes it close-on-exec again.
 ///
 /// The caller vouches for the number: it was told by its parent, and each number is taken once.
 ///
@@ -209,12 +209,12 @@ pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: borrowed for one call, which tells whether it is open at all.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    // SAFETY: open, as was just seen, and owned by nobody else: inherited numbers are adopted once, at birth.
+    // SAFETY: open, as was just seen, and owned by nobody else: inherited numbers are adopted once, at the start.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// How the child of that number ended, if it has; its number is free from then on.
-pub fn reap(pid: u32) -> Option<Ending> {
+pub fn reap(pid: u32) -> Option<ProcessExit> {
     let pid = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 0)?;
     wait_for(pid).map(|(_, ending)| ending)
 }
@@ -225,20 +225,20 @@ pub fn inherits_orphans() -> bool {
 }
 
 /// Collects one child that has ended, any child: see [`inherits_orphans`].
-pub fn reap_any() -> Option<(u32, Ending)> {
+pub fn reap_any() -> Option<(u32, ProcessExit)> {
     wait_for(-1)
 }
 
-fn wait_for(pid: libc::pid_t) -> Option<(u32, Ending)> {
+fn wait_for(pid: libc::pid_t) -> Option<(u32, ProcessExit)> {
     let mut status = 0;
     // nix refuses the status of a child ended by a real-time signal, after having reaped it: its number would be lost.
     // SAFETY: writes one integer, which outlives the call.
     let pid = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
     let pid = u32::try_from(pid).ok().filter(|pid| *pid > 0)?;
     let ending = if libc::WIFEXITED(status) {
-        Ending::Exited(libc::WEXITSTATUS(status))
+        ProcessExit::Exited(libc::WEXITSTATUS(status))
     } else {
-        Ending::Killed(libc::WTERMSIG(status))
+        ProcessExit::Killed(libc::WTERMSIG(status))
     };
     Some((pid, ending))
 }
@@ -294,9 +294,9 @@ mod tests {
 
     #[test]
     fn an_ending_reads_as_the_shell_would_say_it() {
-        assert_eq!(Ending::Exited(70).to_string(), "exit status 70");
-        assert_eq!(Ending::Killed(9).to_string(), "signal 9 (SIGKILL)");
-        assert_eq!(Ending::Killed(40).to_string(), "signal 40");
+        assert_eq!(ProcessExit::Exited(70).to_string(), "exit status 70");
+        assert_eq!(ProcessExit::Killed(9).to_string(), "signal 9 (SIGKILL)");
+        assert_eq!(ProcessExit::Killed(40).to_string(), "signal 40");
     }
 
     #[test]

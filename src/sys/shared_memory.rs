@@ -101,17 +101,17 @@ impl Drop for SharedMemory {
 
 /// `N` neighbouring words of a mapping, which they keep alive: bounds are checked once, here, and never again.
 #[derive(Clone, Debug)]
-pub struct Words<const N: usize> {
+pub struct AtomicWords<const N: usize> {
     first: NonNull<[AtomicU64; N]>,
     _memory: Arc<SharedMemory>,
 }
 
 // SAFETY: a shared reference to atomics in an `Arc` that is itself `Send + Sync`.
-unsafe impl<const N: usize> Send for Words<N> {}
+unsafe impl<const N: usize> Send for AtomicWords<N> {}
 // SAFETY: as above.
-unsafe impl<const N: usize> Sync for Words<N> {}
+unsafe impl<const N: usize> Sync for AtomicWords<N> {}
 
-impl<const N: usize> Words<N> {
+impl<const N: usize> AtomicWords<N> {
     /// The words from `offset` on, counted in words; `None` if the mapping ends before them.
     pub fn new(memory: &Arc<SharedMemory>, offset: usize) -> Option<Self> {
         let words = memory.words().get(offset..)?.first_chunk::<N>()?;
@@ -127,7 +127,7 @@ impl<const N: usize> Words<N> {
     }
 }
 
-impl<const N: usize> Deref for Words<N> {
+impl<const N: usize> Deref for AtomicWords<N> {
     type Target = [AtomicU64; N];
 
     fn deref(&self) -> &Self::Target {
@@ -166,9 +166,9 @@ mod tests {
     fn words_outlive_the_handle_they_came_from_and_end_with_the_mapping() {
         let fd = create(c"test", 8).unwrap();
         let memory = Arc::new(SharedMemory::map(fd.as_fd(), 8).unwrap());
-        assert!(Words::<4>::new(&memory, 5).is_none());
-        assert!(Words::<4>::new(&memory, usize::MAX).is_none());
-        let words = Words::<4>::new(&memory, 4).unwrap();
+        assert!(AtomicWords::<4>::new(&memory, 5).is_none());
+        assert!(AtomicWords::<4>::new(&memory, usize::MAX).is_none());
+        let words = AtomicWords::<4>::new(&memory, 4).unwrap();
         drop(memory);
         words[3].store(7, Ordering::Relaxed);
         assert_eq!(words[3].load(Ordering::Relaxed), 7);

@@ -12,14 +12,14 @@ use super::file;
 
 /// One of the two streams that are written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub enum StandardStream {
     /// Standard output.
     Output,
     /// Standard error.
     Error,
 }
 
-impl Stream {
+impl StandardStream {
     /// Makes the stream lead to `file`, at once for every thread, which then needs that descriptor no more.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ pub fn reopen(output: Option<&Path>, error: Option<&Path>) -> io::Result<()> {
         file::append(path, None).map_err(with_path)
     };
     let named = |path: Option<&Path>| path.map(open).transpose();
-    for (stream, file) in [(Stream::Output, named(output)?), (Stream::Error, named(error)?)] {
+    for (stream, file) in [(StandardStream::Output, named(output)?), (StandardStream::Error, named(error)?)] {
         if let Some(file) = file {
             stream.lead_to(&file)?;
         }

@@ -5,7 +5,7 @@ use std::ptr;
 
 /// An object in this process's memory, as its library's symbol table describes it.
 #[derive(Clone, Copy, Debug)]
-pub struct Object {
+pub struct LoadedObject {
     /// Of its first byte.
     pub address: usize,
     /// Its length in bytes.
@@ -18,7 +18,7 @@ const RTLD_DL_SYMENT: libc::c_int = 1;
 
 /// The object that any library of this process exports as `name` (`dlsym`, 3).
 #[cfg(target_env = "gnu")]
-pub fn object(name: &CStr) -> Option<Object> {
+pub fn object(name: &CStr) -> Option<LoadedObject> {
     // SAFETY: the name ends with a NUL byte.
     let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     if address.is_null() {
@@ -34,12 +34,12 @@ pub fn object(name: &CStr) -> Option<Object> {
     }
     // SAFETY: it points into the symbol table of a library that stays loaded, because it exports what we found.
     let symbol = unsafe { &*symbol.cast::<libc::Elf64_Sym>() };
-    Some(Object { address: address.expose_provenance(), size: usize::try_from(symbol.st_size).ok()? })
+    Some(LoadedObject { address: address.expose_provenance(), size: usize::try_from(symbol.st_size).ok()? })
 }
 
 /// Only glibc tells the size of a symbol.
 #[cfg(not(target_env = "gnu"))]
-pub fn object(_name: &CStr) -> Option<Object> {
+pub fn object(_name: &CStr) -> Option<LoadedObject> {
     None
 }
 

@@ -10,8 +10,8 @@ use std::task::Poll;
 use futures_lite::FutureExt;
 
 use super::connection;
-use super::dispatch::Desk;
-use super::life::Phase;
+use super::dispatch::ExecutorContext;
+use super::lifecycle::Phase;
 use crate::limits::{
     ACCEPT_EXHAUSTED_PAUSE, ACCEPT_FULL_PAUSE, ACCEPT_YIELD, ACCEPT_YIELDS_MAX, ACCEPTS_PER_TURN_MAX,
 };
@@ -20,43 +20,43 @@ use crate::sys::fork::PrivateFd;
 
 /// Accepts from one listening socket until the process drains. What then still waits in the kernel's queue is
 /// accepted by the siblings: the socket is shared.
-pub(super) async fn accept(desk: Rc<Desk>, socket: Arc<PrivateFd>) {
-    let listener = match Listener::new(&desk.reactor, socket) {
+pub(super) async fn accept(executor: Rc<ExecutorContext>, socket: Arc<PrivateFd>) {
+    let listener = match Listener::new(&executor.reactor, socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot watch a listening socket; it is not served"),
     };
-    desk.admit_listener(Rc::clone(listener.registration()));
+    executor.add_listener(Rc::clone(listener.registration()));
     let mut accepted_in_turn = 0;
-    while readable(&desk, &listener).await {
-        desk.until_room(listener.registration()).await;
+    while readable(&executor, &listener).await {
+        executor.until_queue_has_room(listener.registration()).await;
         if accepted_in_turn >= ACCEPTS_PER_TURN_MAX {
             accepted_in_turn = 0;
-            desk.reactor.next_turn().await;
+            executor.reactor.next_turn().await;
         }
-        let_others_go_first(&desk).await;
+        let_others_go_first(&executor).await;
         // The process may have begun to drain meanwhile, and the executor may end in this very turn.
-        if desk.phase() != Phase::Accepting {
+        if executor.phase() != Phase::Accepting {
             return;
         }
-        let Some(place) = desk.places.take() else {
-            full(&desk, &listener).await;
+        let Some(permit) = executor.connection_limit.acquire() else {
+            full(&executor, &listener).await;
             continue;
         };
         match listener.accept() {
             Ok(Some(accepted)) => {
                 accepted_in_turn += 1;
-                connection::serve(&desk, accepted, place);
+                connection::serve(&executor, accepted, permit);
             }
             Ok(None) => accepted_in_turn = 0,
-            Err(error) => wait_out(&desk, &error).await,
+            Err(error) => wait_out(&executor, &error).await,
         }
     }
 }
 
 /// Waits until somebody may be waiting; false when the process no longer accepts.
-async fn readable(desk: &Desk, listener: &Listener) -> bool {
+async fn readable(executor: &ExecutorContext, listener: &Listener) -> bool {
     poll_fn(|context| {
-        if desk.phase() != Phase::Accepting {
+        if executor.phase() != Phase::Accepting {
             return Poll::Ready(false);
         }
         if listener.registration().is_readable() {
@@ -70,35 +70,35 @@ async fn readable(desk: &Desk, listener: &Listener) -> bool {
 
 /// A process with more connections than its least loaded sibling waits a bounded moment, so that the sibling, which
 /// was woken as well, accepts first.
-async fn let_others_go_first(desk: &Desk) {
+async fn let_others_go_first(executor: &ExecutorContext) {
     for _ in 0..ACCEPT_YIELDS_MAX {
-        if !desk.is_ahead_of_siblings() {
+        if !executor.is_ahead_of_siblings() {
             return;
         }
-        desk.reactor.sleep_until(std::time::Instant::now() + ACCEPT_YIELD).await;
+        executor.reactor.sleep_until(std::time::Instant::now() + ACCEPT_YIELD).await;
     }
 }
 
 /// Waits, as long as the process holds all the connections it may, but not for ever: one that another executor closes
 /// wakes nobody here.
-async fn full(desk: &Desk, listener: &Listener) {
-    desk.places.warn_full();
+async fn full(executor: &ExecutorContext, listener: &Listener) {
+    executor.connection_limit.warn_full();
     let room = poll_fn(|context| {
-        if !desk.places.is_full() || desk.phase() != Phase::Accepting {
+        if !executor.connection_limit.is_full() || executor.phase() != Phase::Accepting {
             return Poll::Ready(());
         }
         listener.registration().remember(context.waker());
         Poll::Pending
     });
-    room.or(desk.reactor.sleep_until(std::time::Instant::now() + ACCEPT_FULL_PAUSE)).await;
+    room.or(executor.reactor.sleep_until(std::time::Instant::now() + ACCEPT_FULL_PAUSE)).await;
 }
 
 /// Running out of descriptors or memory passes when connections close: trying at once again would only burn CPU.
-async fn wait_out(desk: &Desk, error: &io::Error) {
+async fn wait_out(executor: &ExecutorContext, error: &io::Error) {
     tracing::error!(
         %error,
-        connections = desk.connections(),
+        connections = executor.connections(),
         "cannot accept a connection; likely cause: too many open files (see `ulimit -Hn`, LimitNOFILE=)"
     );
-    desk.reactor.sleep_until(std::time::Instant::now() + ACCEPT_EXHAUSTED_PAUSE).await;
+    executor.reactor.sleep_until(std::time::Instant::now() + ACCEPT_EXHAUSTED_PAUSE).await;
 }

@@ -12,7 +12,7 @@ use crate::http::{RequestHead, Version};
 use crate::sys::calendar;
 
 /// What a line tells of.
-pub(super) struct Line<'a> {
+pub(super) struct AccessLogLine<'a> {
     pub(super) client: Option<IpAddr>,
     pub(super) head: Option<&'a RequestHead>,
     /// The response's head as sent, if it is known.
@@ -24,7 +24,7 @@ pub(super) struct Line<'a> {
 
 /// The time as lines write it, formatted once a second.
 #[derive(Debug, Default)]
-pub(super) struct Stamp {
+pub(super) struct FormattedTime {
     unix_s: i64,
     /// `10/Oct/2000:13:55:36 -0700`
     local: String,
@@ -32,7 +32,7 @@ pub(super) struct Stamp {
     utc: String,
 }
 
-impl Stamp {
+impl FormattedTime {
     pub(super) fn renew(&mut self) {
         let unix_s = calendar::unix_s();
         if unix_s != self.unix_s || self.local.is_empty() {
@@ -43,16 +43,21 @@ impl Stamp {
 }
 
 /// Appends a line, its line feed included.
-pub(super) fn write(out: &mut Vec<u8>, format: &AccessLogFormat, line: &Line<'_>, stamp: &Stamp) {
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    format: &AccessLogFormat,
+    line: &AccessLogLine<'_>,
+    stamp: &FormattedTime,
+) {
     match format {
         AccessLogFormat::Text(parts) => parts.iter().for_each(|part| write_part(out, part, line, stamp)),
         // A vector takes it all, and no key can be refused.
-        AccessLogFormat::Json => drop(serde_json::to_writer(&mut *out, &Object::of(line, stamp))),
+        AccessLogFormat::Json => drop(serde_json::to_writer(&mut *out, &JsonLine::of(line, stamp))),
     }
     out.push(b'\n');
 }
 
-fn write_part(out: &mut Vec<u8>, part: &LogPart, line: &Line<'_>, stamp: &Stamp) {
+fn write_part(out: &mut Vec<u8>, part: &LogPart, line: &AccessLogLine<'_>, stamp: &FormattedTime) {
     let head = line.head;
     // Writing into a vector cannot fail.
     let _ = match part {
@@ -170,7 +175,7 @@ fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// A line in JSON. What is not known is `null`.
 #[derive(Serialize)]
-struct Object<'a> {
+struct JsonLine<'a> {
     time: &'a str,
     pid: u32,
     client: Option<IpAddr>,
@@ -185,8 +190,8 @@ struct Object<'a> {
     request_id: Option<Cow<'a, str>>,
 }
 
-impl<'a> Object<'a> {
-    fn of(line: &Line<'a>, stamp: &'a Stamp) -> Self {
+impl<'a> JsonLine<'a> {
+    fn of(line: &AccessLogLine<'a>, stamp: &'a FormattedTime) -> Self {
         let field = |name: &[u8]| line.head.and_then(|head| head.header(name)).map(String::from_utf8_lossy);
         Self {
             time: &stamp.utc,
@@ -221,7 +226,7 @@ mod tests {
         let words = ["--access-log-format", format, "app"].map(str::to_owned);
         let format = crate::cli::configure(&words, 1).unwrap().access_log_format;
         let head = RequestHead::parse(REQUEST.to_vec(), &HttpLimits::default()).unwrap().unwrap();
-        let line = Line {
+        let line = AccessLogLine {
             client: Some("192.0.2.1".parse().unwrap()),
             head: Some(&head),
             response_head: Some(RESPONSE),
@@ -229,7 +234,7 @@ mod tests {
             body_bytes: 42,
             taken: Duration::from_micros(1_234_567),
         };
-        let mut stamp = Stamp::default();
+        let mut stamp = FormattedTime::default();
         stamp.renew();
         let mut out = Vec::new();
         write(&mut out, &format, &line, &stamp);

@@ -11,12 +11,12 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::access_line::{self, Line, Stamp};
+use super::access_line::{self, AccessLogLine, FormattedTime};
 use crate::config::{AccessLog, AccessLogFormat};
 use crate::limits::{
-    ACCESS_LOG_BATCH_BYTES, ACCESS_LOG_BATCHES_MAX, ACCESS_LOG_DELAY_MAX, LOG_FINISH_PATIENCE,
+    ACCESS_LOG_BATCH_BYTES, ACCESS_LOG_BATCHES_MAX, ACCESS_LOG_DELAY_MAX, LOG_FINISH_TIMEOUT,
 };
-use crate::sys::standard_streams::Stream;
+use crate::sys::standard_streams::StandardStream;
 use crate::sys::{file, output};
 
 /// The writing thread of a process.
@@ -60,7 +60,7 @@ impl Writer {
             batch: Vec::new(),
             first_line_at: None,
             batches: self.batches.clone(),
-            stamp: Stamp::default(),
+            stamp: FormattedTime::default(),
             lost: 0,
         }
     }
@@ -103,7 +103,7 @@ impl Sink {
 
     fn fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Stdout => Stream::Output.as_fd(),
+            Self::Stdout => StandardStream::Output.as_fd(),
             Self::File(file, _) => file.as_fd(),
         }
     }
@@ -115,7 +115,7 @@ impl Sink {
                 Ok(bytes) => batch = batch.get(bytes..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let gives_up = is_last.load(Ordering::Acquire);
-                    if !output::wait_until_writable(self.fd(), LOG_FINISH_PATIENCE) && gives_up {
+                    if !output::wait_until_writable(self.fd(), LOG_FINISH_TIMEOUT) && gives_up {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
                 }
@@ -160,13 +160,13 @@ pub(super) struct Log {
     batch: Vec<u8>,
     first_line_at: Option<Instant>,
     batches: SyncSender<Vec<u8>>,
-    stamp: Stamp,
+    stamp: FormattedTime,
     lost: u64,
 }
 
 impl Log {
     /// Adds a line; it reaches the file within [`ACCESS_LOG_DELAY_MAX`].
-    pub(super) fn record(&mut self, line: &Line<'_>, now: Instant) {
+    pub(super) fn record(&mut self, line: &AccessLogLine<'_>, now: Instant) {
         self.first_line_at.get_or_insert(now);
         self.stamp.renew();
         access_line::write(&mut self.batch, &self.format, line, &self.stamp);

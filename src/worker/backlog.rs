@@ -13,7 +13,7 @@ pub(super) struct Backlog {
     memory: Memory,
     /// How much of `memory` was sent.
     memory_sent: usize,
-    stored: Stored,
+    stored: SpillState,
 }
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Memory {
 }
 
 #[derive(Debug)]
-enum Stored {
+enum SpillState {
     /// Memory was enough until now.
     Nothing,
     /// The file, used from its start again whenever all of it was sent, and how much of it was.
@@ -45,13 +45,15 @@ enum Stored {
 impl Backlog {
     /// The rest of `bytes`, of which `sent` were sent.
     pub(super) fn new(bytes: Vec<u8>, sent: usize) -> Self {
-        Self { memory: Memory::Own(bytes), memory_sent: sent, stored: Stored::Nothing }
+        Self { memory: Memory::Own(bytes), memory_sent: sent, stored: SpillState::Nothing }
     }
 
     /// The rest of `prefix` and `body`, of which together `sent` bytes were sent.
     pub(super) fn lent(prefix: &[u8], body: Lent, sent: usize) -> Self {
         match sent.checked_sub(prefix.len()) {
-            Some(memory_sent) => Self { memory: Memory::Lent(body), memory_sent, stored: Stored::Nothing },
+            Some(memory_sent) => {
+                Self { memory: Memory::Lent(body), memory_sent, stored: SpillState::Nothing }
+            }
             // So slow a client has time for a copy.
             None => Self::new([prefix, body.as_bytes()].concat(), sent),
         }
@@ -83,7 +85,7 @@ impl Backlog {
 
     /// Whether there is a file already.
     pub(super) fn is_stored(&self) -> bool {
-        matches!(self.stored, Stored::In { .. })
+        matches!(self.stored, SpillState::In { .. })
     }
 
     /// Bytes in memory.
@@ -103,14 +105,14 @@ impl Backlog {
 
     /// The part in the file, as file, offset and length; `None` when there is none.
     pub(super) fn stored(&self) -> Option<(BorrowedFd<'_>, i64, usize)> {
-        let Stored::In { file, sent_bytes } = &self.stored else { return None };
+        let SpillState::In { file, sent_bytes } = &self.stored else { return None };
         let left = file.length_bytes().checked_sub(*sent_bytes).filter(|left| *left > 0)?;
         Some((file.fd()?, i64::try_from(*sent_bytes).ok()?, usize::try_from(left).unwrap_or(usize::MAX)))
     }
 
     /// So much of the part in the file was sent.
     pub(super) fn sent_stored(&mut self, bytes: usize) {
-        if let Stored::In { sent_bytes, .. } = &mut self.stored {
+        if let SpillState::In { sent_bytes, .. } = &mut self.stored {
             *sent_bytes += bytes as u64;
         }
     }
@@ -123,7 +125,7 @@ impl Backlog {
                 storage.complain_of_response(&error);
                 // What a file holds already is still sent from it.
                 if !self.is_stored() {
-                    self.stored = Stored::Refused;
+                    self.stored = SpillState::Refused;
                 }
                 0
             }
@@ -131,10 +133,10 @@ impl Backlog {
     }
 
     async fn try_store(&mut self, storage: &Storage, reactor: &Reactor) -> io::Result<usize> {
-        if let Stored::Nothing = self.stored {
-            self.stored = Stored::In { file: storage.create(reactor)?, sent_bytes: 0 };
+        if let SpillState::Nothing = self.stored {
+            self.stored = SpillState::In { file: storage.create(reactor)?, sent_bytes: 0 };
         }
-        let Stored::In { file, sent_bytes } = &mut self.stored else { return Ok(0) };
+        let SpillState::In { file, sent_bytes } = &mut self.stored else { return Ok(0) };
         if *sent_bytes > 0 && *sent_bytes == file.length_bytes() {
             file.clear().await?;
             *sent_bytes = 0;

@@ -6,36 +6,36 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::life::{Life, Phase};
+use super::lifecycle::{Lifecycle, Phase};
 use super::logs::Logs;
 use super::notices::{Notice, Notices, Overdue};
-use super::watch::Watch;
-use crate::birth::{Order, Report, WorkerControl};
+use super::watch::FileWatch;
+use crate::bootstrap::{Order, Report, WorkerControl};
 use crate::config::Config;
 use crate::gateway::{Application, InterpreterUse, LoadFailure};
 use crate::limits::HEARTBEAT_PAUSE;
-use crate::scoreboard::{ExecutorSnapshot, ProcessScore, Scoreboard, State};
+use crate::scoreboard::{ExecutorSnapshot, ProcessScore, Scoreboard, WorkerState};
 use crate::sys::eventfd::EventFd;
 use crate::sys::{clock, wait};
 
 /// The exit status of a worker whose application could not be loaded (`EX_SOFTWARE` of sysexits.h).
 const EXIT_LOAD_FAILED: i32 = 70;
 
-/// The signs of life of a process.
-pub(super) struct Pulse {
+/// The heartbeat of a process.
+pub(super) struct Heartbeat {
     process: ProcessScore,
     scoreboard: Scoreboard,
-    seat: usize,
+    row: usize,
     /// Requests without a response at the last beat, and responses ever.
     progress: Cell<(u64, u64)>,
 }
 
-impl Pulse {
-    /// The pulse of the worker in `seat`; `None` where there is no such seat.
-    pub(super) fn new(scoreboard: &Scoreboard, seat: usize, executors: usize) -> Option<Self> {
-        let process = scoreboard.process(seat)?;
-        scoreboard.executor(seat, executors.checked_sub(1)?)?;
-        Some(Self { process, scoreboard: scoreboard.clone(), seat, progress: Cell::new((0, 0)) })
+impl Heartbeat {
+    /// The heartbeat of the worker in `row`; `None` where there is no such row.
+    pub(super) fn new(scoreboard: &Scoreboard, row: usize, executors: usize) -> Option<Self> {
+        let process = scoreboard.process(row)?;
+        scoreboard.executor(row, executors.checked_sub(1)?)?;
+        Some(Self { process, scoreboard: scoreboard.clone(), row, progress: Cell::new((0, 0)) })
     }
 
     /// The main thread is alive.
@@ -45,7 +45,7 @@ impl Pulse {
 
     /// Whether requests wait for the application and none was answered since the last call.
     fn is_suspicious(&self) -> bool {
-        let Some(worker) = self.scoreboard.worker_snapshot(self.seat) else { return false };
+        let Some(worker) = self.scoreboard.worker_snapshot(self.row) else { return false };
         let sum = |number: fn(&ExecutorSnapshot) -> u64| {
             worker.executors.iter().map(number).fold(0, u64::wrapping_add)
         };
@@ -57,27 +57,27 @@ impl Pulse {
 }
 
 /// The main thread's business: orders from the supervisor, signals for the application, and the end.
-pub(super) struct Control {
+pub(super) struct ControlLoop {
     socket: WorkerControl,
     application: Arc<dyn Application>,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     notices: Arc<Notices>,
-    watch: Option<Watch>,
+    watch: Option<FileWatch>,
     config: Arc<Config>,
     /// Whether the supervisor knows already that this worker should be replaced.
     is_given_up: Cell<bool>,
 }
 
-impl Control {
+impl ControlLoop {
     pub(super) fn new(
         socket: WorkerControl,
         application: Arc<dyn Application>,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         notices: Arc<Notices>,
-        watch: Option<Watch>,
+        watch: Option<FileWatch>,
         config: Arc<Config>,
     ) -> Self {
-        Self { socket, application, pulse, notices, watch, config, is_given_up: Cell::new(false) }
+        Self { socket, application, heartbeat, notices, watch, config, is_given_up: Cell::new(false) }
     }
 
     /// Tells the supervisor why this worker will never serve; returns the process's exit status.
@@ -108,7 +108,7 @@ impl Control {
     /// Tells the supervisor that this worker could accept.
     pub(super) fn ready(&self) {
         self.watch_new_files();
-        self.pulse.process.set_state(State::Ready);
+        self.heartbeat.process.set_state(WorkerState::Ready);
         self.report(&Report::Ready);
     }
 
@@ -118,18 +118,18 @@ impl Control {
     }
 
     /// Obeys the supervisor until `ended` says that every executor has ended.
-    pub(super) fn follow(&self, life: &Life, logs: &Logs, ended: &EventFd) {
+    pub(super) fn follow(&self, lifecycle: &Lifecycle, logs: &Logs, ended: &EventFd) {
         let mut alone_until: Option<Instant> = None;
         let (mut beat_at, mut rouse_at) =
             (Instant::now(), self.rouse_pause().map(|pause| Instant::now() + pause));
         loop {
             if beat_at <= Instant::now() {
                 beat_at = Instant::now() + self.heartbeat_pause();
-                self.show_life(life);
+                self.show_life(lifecycle);
             }
             if rouse_at.take_if(|at| *at <= Instant::now()).is_some() {
                 rouse_at = self.rouse_pause().map(|pause| Instant::now() + pause);
-                life.rouse();
+                lifecycle.rouse();
             }
             let watched =
                 [ended.as_fd(), self.application.attention(), self.notices.bell(), self.socket.as_fd()];
@@ -146,16 +146,16 @@ impl Control {
                 return;
             }
             if attention && self.application.attend() {
-                self.obey(Order::Drain, life, logs);
+                self.obey(Order::Drain, lifecycle, logs);
             }
             if notice {
                 self.take_notices();
             }
             if order {
-                alone_until = self.hear(life, logs);
+                alone_until = self.receive_order(lifecycle, logs);
             }
             if alone_until.is_some_and(|until| until <= Instant::now()) {
-                life.advance(Phase::Stopping);
+                lifecycle.advance(Phase::Stopping);
             }
         }
     }
@@ -169,19 +169,19 @@ impl Control {
         self.config.worker_limits.stuck_timeout.map(|timeout| timeout / 4)
     }
 
-    fn show_life(&self, life: &Life) {
-        self.pulse.beat();
+    fn show_life(&self, lifecycle: &Lifecycle) {
+        self.heartbeat.beat();
         self.application.tidy();
         let InterpreterUse { wait_us, hold_max_us } = self.application.interpreter();
-        self.pulse.process.set_interpreter(wait_us, hold_max_us);
-        if self.config.reload.dev && life.phase() < Phase::Draining {
+        self.heartbeat.process.set_interpreter(wait_us, hold_max_us);
+        if self.config.reload.dev && lifecycle.phase() < Phase::Draining {
             self.watch_new_files();
         }
-        if self.pulse.is_suspicious() {
+        if self.heartbeat.is_suspicious() {
             // The application may be slow, or hold the interpreter for ever: then this thread, too, falls silent here,
             // and the supervisor notices.
             self.application.probe();
-            self.pulse.beat();
+            self.heartbeat.beat();
         }
     }
 
@@ -206,7 +206,7 @@ impl Control {
 
     /// Nobody takes the place of a thread that has died, but a process that of its process.
     fn mourn(&self) {
-        self.pulse.process.thread_died();
+        self.heartbeat.process.thread_died();
         self.want_replacement("an application thread died of a bug of the server");
     }
 
@@ -228,27 +228,27 @@ impl Control {
     }
 
     /// Takes one order. When the supervisor is dead, drains, and returns when to give up on that.
-    fn hear(&self, life: &Life, logs: &Logs) -> Option<Instant> {
+    fn receive_order(&self, lifecycle: &Lifecycle, logs: &Logs) -> Option<Instant> {
         match self.socket.receive() {
-            Ok(Some(order)) => self.obey(order, life, logs),
+            Ok(Some(order)) => self.obey(order, lifecycle, logs),
             Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
             Ok(None) | Err(_) => {
                 tracing::warn!("the supervisor is dead; draining");
-                self.obey(Order::Drain, life, logs);
+                self.obey(Order::Drain, lifecycle, logs);
                 return Some(Instant::now() + self.config.deadman_timeout);
             }
         }
         None
     }
 
-    fn obey(&self, order: Order, life: &Life, logs: &Logs) {
+    fn obey(&self, order: Order, lifecycle: &Lifecycle, logs: &Logs) {
         let (phase, state) = match order {
-            Order::Accept => (Phase::Accepting, State::Accepting),
-            Order::Drain => (Phase::Draining, State::Draining),
-            Order::Stop => (Phase::Stopping, State::Draining),
+            Order::Accept => (Phase::Accepting, WorkerState::Accepting),
+            Order::Drain => (Phase::Draining, WorkerState::Draining),
+            Order::Stop => (Phase::Stopping, WorkerState::Draining),
             Order::Reopen => return logs.reopen(),
         };
-        self.pulse.process.set_state(state);
-        life.advance(phase);
+        self.heartbeat.process.set_state(state);
+        lifecycle.advance(phase);
     }
 }

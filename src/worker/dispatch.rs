@@ -1,4 +1,4 @@
-//! The desk of one executor: the connections it owns, what they hand to the application, and what comes back.
+//! What one executor works with: the connections it owns, what they hand to the application, and what comes back.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -10,15 +10,15 @@ use std::time::Instant;
 
 use slab::Slab;
 
-use super::access_line::Line;
+use super::access_line::AccessLogLine;
 use super::access_log::Log;
+use super::connection_churn::ConnectionChurn;
+use super::connection_limit::ConnectionLimit;
 use super::cpu_clocks::CpuClocks;
-use super::life::{Life, Phase};
+use super::lifecycle::{Lifecycle, Phase};
 use super::notices::Notices;
-use super::places::Places;
+use super::paused_reads::{PausedFlag, PausedReads};
 use super::spill::Storage;
-use super::turnover::Turnover;
-use super::unread::{Ticket, Unread};
 use crate::config::Config;
 use crate::gateway::{Exchange, Message, Outbox, Queue, Request};
 use crate::limits::{HttpLimits, PARTS_DELAY_MAX, READ_BYTES, SLOW_DELAY_MAX, SWEEP_PAUSE};
@@ -26,16 +26,16 @@ use crate::reactor::{Reactor, Registration, Turn};
 use crate::scoreboard::{ExecutorScore, Others, ProcessScore, Scoreboard};
 use crate::sys::clock;
 
-/// What the desk knows of one connection.
+/// What an executor keeps of one connection.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct ConnectionHandle {
     pub(super) registration: Rc<Registration>,
     inbox: RefCell<VecDeque<Message>>,
     pub(super) deadline: Cell<Option<Instant>>,
     admitted_at: Instant,
 }
 
-impl Entry {
+impl ConnectionHandle {
     fn add(&self, message: Message) {
         let mut inbox = self.inbox.borrow_mut();
         let rest = match inbox.back_mut() {
@@ -52,7 +52,7 @@ impl Entry {
 }
 
 /// See the module's page.
-pub(super) struct Desk {
+pub(super) struct ExecutorContext {
     pub(super) reactor: Reactor,
     pub(super) config: Arc<Config>,
     pub(super) http_limits: Arc<HttpLimits>,
@@ -60,11 +60,11 @@ pub(super) struct Desk {
     pub(super) outbox: Arc<Outbox>,
     pub(super) scratch: RefCell<Vec<u8>>,
     pub(super) notices: Arc<Notices>,
-    pub(super) places: Arc<Places>,
+    pub(super) connection_limit: Arc<ConnectionLimit>,
     pub(super) storage: Arc<Storage>,
-    life: Arc<Life>,
+    lifecycle: Arc<Lifecycle>,
     queue: Arc<Queue>,
-    entries: RefCell<Slab<Rc<Entry>>>,
+    handles: RefCell<Slab<Rc<ConnectionHandle>>>,
     batch: RefCell<VecDeque<Box<Request>>>,
     arrived: RefCell<Vec<Message>>,
     log: RefCell<Option<Log>>,
@@ -75,9 +75,9 @@ pub(super) struct Desk {
     clocks: Arc<CpuClocks>,
     /// Which executor of its process this is.
     index: usize,
-    unread: Unread,
-    turnover: Turnover,
-    /// When responses that wait for company are sent at the latest.
+    paused_reads: PausedReads,
+    connection_churn: ConnectionChurn,
+    /// When responses that wait to be sent together are sent at the latest.
     next_look: Cell<Option<Instant>>,
     /// Parts of a response have come in this turn, and more may follow.
     parts_arrive: Cell<bool>,
@@ -89,17 +89,17 @@ pub(super) struct Load {
     pub(super) score: ExecutorScore,
     process: ProcessScore,
     scoreboard: Scoreboard,
-    seat: usize,
+    row: usize,
 }
 
 impl Load {
-    /// The load of executor `index` in `seat`; `None` where there is no such place.
-    pub(super) fn new(scoreboard: &Scoreboard, seat: usize, index: usize) -> Option<Self> {
+    /// The load of executor `index` in `row`; `None` where there is no such place.
+    pub(super) fn new(scoreboard: &Scoreboard, row: usize, index: usize) -> Option<Self> {
         Some(Self {
-            score: scoreboard.executor(seat, index)?,
-            process: scoreboard.process(seat)?,
+            score: scoreboard.executor(row, index)?,
+            process: scoreboard.process(row)?,
             scoreboard: scoreboard.clone(),
-            seat,
+            row,
         })
     }
 
@@ -110,52 +110,52 @@ impl Load {
 
     /// Whether this process holds more connections than the least loaded of those others.
     fn is_ahead_of(&self, others: Others) -> bool {
-        let other = self.scoreboard.connections_least_loaded_other(self.seat, others);
-        other.is_some_and(|least| self.scoreboard.connections(self.seat) > least)
+        let other = self.scoreboard.connections_least_loaded_other(self.row, others);
+        other.is_some_and(|least| self.scoreboard.connections(self.row) > least)
     }
 }
 
 /// What an executor is given to work with.
-pub(super) struct Supplies {
+pub(super) struct ExecutorResources {
     pub(super) config: Arc<Config>,
-    pub(super) life: Arc<Life>,
+    pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) load: Load,
     pub(super) outbox: Arc<Outbox>,
     pub(super) queue: Arc<Queue>,
     pub(super) log: Option<Log>,
     pub(super) notices: Arc<Notices>,
-    pub(super) places: Arc<Places>,
+    pub(super) connection_limit: Arc<ConnectionLimit>,
     pub(super) storage: Arc<Storage>,
     pub(super) clocks: Arc<CpuClocks>,
     pub(super) index: usize,
 }
 
-impl Desk {
-    pub(super) fn new(reactor: Reactor, supplies: Supplies) -> Self {
+impl ExecutorContext {
+    pub(super) fn new(reactor: Reactor, resources: ExecutorResources) -> Self {
         Self {
             reactor,
-            http_limits: Arc::new(supplies.config.http.clone()),
-            config: supplies.config,
-            phase: Cell::new(supplies.life.phase()),
-            life: supplies.life,
-            load: supplies.load,
-            outbox: supplies.outbox,
+            http_limits: Arc::new(resources.config.http.clone()),
+            config: resources.config,
+            phase: Cell::new(resources.lifecycle.phase()),
+            lifecycle: resources.lifecycle,
+            load: resources.load,
+            outbox: resources.outbox,
             scratch: RefCell::new(vec![0; READ_BYTES]),
-            queue: supplies.queue,
-            notices: supplies.notices,
-            places: supplies.places,
-            storage: supplies.storage,
-            entries: RefCell::default(),
+            queue: resources.queue,
+            notices: resources.notices,
+            connection_limit: resources.connection_limit,
+            storage: resources.storage,
+            handles: RefCell::default(),
             batch: RefCell::default(),
             arrived: RefCell::default(),
-            log: RefCell::new(supplies.log),
+            log: RefCell::new(resources.log),
             listeners: RefCell::default(),
             main: RefCell::new(None),
             next_sweep: Cell::new(None),
-            clocks: supplies.clocks,
-            index: supplies.index,
-            unread: Unread::default(),
-            turnover: Turnover::default(),
+            clocks: resources.clocks,
+            index: resources.index,
+            paused_reads: PausedReads::default(),
+            connection_churn: ConnectionChurn::default(),
             next_look: Cell::new(None),
             parts_arrive: Cell::new(false),
         }
@@ -168,37 +168,38 @@ impl Desk {
 
     /// Connections alive.
     pub(super) fn connections(&self) -> usize {
-        self.entries.borrow().len()
+        self.handles.borrow().len()
     }
 
     /// The key the next connection will have.
     pub(super) fn vacant_key(&self) -> usize {
-        self.entries.borrow().vacant_key()
+        self.handles.borrow().vacant_key()
     }
 
     /// Whether a sibling should rather accept the next connection. Where they come and go quickly that matters only if
     /// the sibling has nothing to do: everybody else would wake up for nothing, and get in the way of those who work.
     pub(super) fn is_ahead_of_siblings(&self) -> bool {
-        let are_fleeting = self.turnover.outnumbers(self.connections(), self.reactor.now());
+        let are_fleeting = self.connection_churn.outnumbers(self.connections(), self.reactor.now());
         self.load.is_ahead_of(if are_fleeting { Others::Idle } else { Others::All })
     }
 
-    /// Takes a connection in, under [`Desk::vacant_key`].
-    pub(super) fn admit(&self, registration: Rc<Registration>) -> Rc<Entry> {
+    /// Takes a connection in, under [`ExecutorContext::vacant_key`].
+    pub(super) fn add_connection(&self, registration: Rc<Registration>) -> Rc<ConnectionHandle> {
         let (inbox, deadline) = (RefCell::default(), Cell::new(None));
-        let entry = Rc::new(Entry { registration, inbox, deadline, admitted_at: self.reactor.now() });
-        self.entries.borrow_mut().insert(Rc::clone(&entry));
+        let handle =
+            Rc::new(ConnectionHandle { registration, inbox, deadline, admitted_at: self.reactor.now() });
+        self.handles.borrow_mut().insert(Rc::clone(&handle));
         self.load.score.connection_opened();
-        entry
+        handle
     }
 
     /// Forgets a connection.
-    pub(super) fn dismiss(&self, key: usize) {
-        if let Some(entry) = self.entries.borrow_mut().try_remove(key) {
-            self.turnover.count(entry.admitted_at, self.reactor.now());
+    pub(super) fn remove_connection(&self, key: usize) {
+        if let Some(handle) = self.handles.borrow_mut().try_remove(key) {
+            self.connection_churn.count(handle.admitted_at, self.reactor.now());
         }
         self.load.score.connection_closed();
-        if self.places.is_full() {
+        if self.connection_limit.is_full() {
             self.wake_listeners();
         }
         if self.phase() >= Phase::Draining {
@@ -207,7 +208,7 @@ impl Desk {
     }
 
     /// Wakes the task of a listener when the phase changes.
-    pub(super) fn admit_listener(&self, registration: Rc<Registration>) {
+    pub(super) fn add_listener(&self, registration: Rc<Registration>) {
         self.listeners.borrow_mut().push(registration);
     }
 
@@ -250,7 +251,7 @@ impl Desk {
 
     /// Whether the queue is full, so that nothing more should be read. A process that drains reads on: what it has
     /// accepted nobody else can answer.
-    pub(super) fn is_choked(&self) -> bool {
+    pub(super) fn is_queue_full(&self) -> bool {
         self.room() == 0 && self.phase() == Phase::Accepting
     }
 
@@ -260,13 +261,13 @@ impl Desk {
     }
 
     /// Leaves a connection, or those that a listener would accept, unread while the queue is full.
-    pub(super) async fn until_room(&self, registration: &Rc<Registration>) {
-        let ticket = Ticket::default();
+    pub(super) async fn until_queue_has_room(&self, registration: &Rc<Registration>) {
+        let paused = PausedFlag::default();
         poll_fn(|context| {
-            if !self.is_choked() || registration.is_hung_up() {
+            if !self.is_queue_full() || registration.is_hung_up() {
                 return Poll::Ready(());
             }
-            self.unread.add(registration, &ticket);
+            self.paused_reads.add(registration, &paused);
             registration.remember(context.waker());
             Poll::Pending
         })
@@ -274,15 +275,15 @@ impl Desk {
     }
 
     /// Wakes as many of those that wait unread as there is room for, or has the queue call us when there is some.
-    fn admit_unread(&self) {
-        if !self.unread.is_empty() && (self.room() > 0 || self.queue.ask_for_room()) {
-            self.unread.wake(self.room());
+    fn resume_paused_reads(&self) {
+        if !self.paused_reads.is_empty() && (self.room() > 0 || self.queue.ask_for_room()) {
+            self.paused_reads.wake(self.room());
         }
     }
 
-    /// Makes sure that `entry` is woken soon after `deadline`.
-    pub(super) fn set_deadline(&self, entry: &Entry, deadline: Option<Instant>) {
-        entry.deadline.set(deadline);
+    /// Makes sure that `handle` is woken soon after `deadline`.
+    pub(super) fn set_deadline(&self, handle: &ConnectionHandle, deadline: Option<Instant>) {
+        handle.deadline.set(deadline);
         let Some(deadline) = deadline else { return };
         if self.next_sweep.get().is_none_or(|next| deadline < next) {
             self.next_sweep.set(Some(deadline.max(self.reactor.now() + SWEEP_PAUSE)));
@@ -290,7 +291,7 @@ impl Desk {
     }
 
     /// Writes an access log line.
-    pub(super) fn log(&self, line: &Line<'_>) {
+    pub(super) fn log(&self, line: &AccessLogLine<'_>) {
         if let Some(log) = self.log.borrow_mut().as_mut() {
             log.record(line, self.reactor.now());
         }
@@ -303,25 +304,25 @@ impl Desk {
 
     fn deliver(&self, message: Message) {
         // A connection that died is not there any more, and nobody wants its response.
-        if let Some(entry) = self.entries.borrow().get(message.connection) {
+        if let Some(handle) = self.handles.borrow().get(message.connection) {
             if message.end.is_none() {
                 self.parts_arrive.set(true);
             }
-            entry.add(message);
-            entry.registration.wake();
+            handle.add(message);
+            handle.registration.wake();
         }
     }
 
     fn follow_phase(&self) {
-        let phase = self.life.phase();
+        let phase = self.lifecycle.phase();
         if phase == self.phase.get() {
             return;
         }
         self.phase.set(phase);
         self.wake_main();
         self.wake_listeners();
-        for (_, entry) in self.entries.borrow().iter() {
-            entry.registration.wake();
+        for (_, handle) in self.handles.borrow().iter() {
+            handle.registration.wake();
         }
     }
 
@@ -331,9 +332,9 @@ impl Desk {
             return;
         }
         let mut next: Option<Instant> = None;
-        for (_, entry) in self.entries.borrow().iter() {
-            match entry.deadline.get() {
-                Some(deadline) if deadline <= now => entry.registration.wake(),
+        for (_, handle) in self.handles.borrow().iter() {
+            match handle.deadline.get() {
+                Some(deadline) if deadline <= now => handle.registration.wake(),
                 Some(deadline) => next = Some(next.map_or(deadline, |next| next.min(deadline))),
                 None => {}
             }
@@ -341,8 +342,8 @@ impl Desk {
         self.next_sweep.set(next.map(|next| next.max(now + SWEEP_PAUSE)));
     }
 
-    /// Responses wait for company only while requests wait for a thread, and parts of a response for each other only
-    /// after some have come: then this executor looks after them.
+    /// Responses wait to be sent together only while requests wait for a thread, and parts of a response for each other
+    /// only after some have come: then this executor looks after them.
     fn look_soon(&self, now: Instant) {
         let next_look = if self.parts_arrive.take() {
             Some(now + PARTS_DELAY_MAX)
@@ -350,7 +351,7 @@ impl Desk {
             (self.queue.length() > 0).then(|| now + SLOW_DELAY_MAX)
         };
         self.next_look.set(next_look);
-        self.outbox.set_attentive(next_look.is_some());
+        self.outbox.set_polled(next_look.is_some());
     }
 
     /// While requests wait: how does the application use its time?
@@ -361,7 +362,7 @@ impl Desk {
     }
 }
 
-impl Turn for Desk {
+impl Turn for ExecutorContext {
     fn collect(&self) {
         self.follow_phase();
         let mut arrived = self.arrived.borrow_mut();
@@ -378,7 +379,7 @@ impl Turn for Desk {
             self.queue.publish(&mut batch, now);
         }
         drop(batch);
-        self.admit_unread();
+        self.resume_paused_reads();
         self.load.process.set_queue_depth(self.queue.length());
         self.look_soon(now);
         self.sample(Instant::now());

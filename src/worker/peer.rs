@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::dispatch::Desk;
+use super::dispatch::ExecutorContext;
 use crate::config::{Proxies, ProxyProtocol};
 use crate::gateway::ConnectionFacts;
 use crate::http::{Connection, Forwarded, ProxyHeader, ProxyVersions, RequestFault, RequestHead, Scheme};
@@ -50,10 +50,10 @@ impl Peer {
     }
 
     /// The HTTP of its connection: a trusted proxy's may have to begin with a header of the PROXY protocol.
-    pub(super) fn machine(&self, desk: &Desk) -> Connection {
+    pub(super) fn machine(&self, executor: &ExecutorContext) -> Connection {
         let (limits, keep_alive, now) =
-            (Arc::clone(&desk.http_limits), desk.config.keep_alive, desk.reactor.now());
-        let versions = match desk.config.proxies.protocol {
+            (Arc::clone(&executor.http_limits), executor.config.keep_alive, executor.reactor.now());
+        let versions = match executor.config.proxies.protocol {
             _ if self.trust != Trust::Trusted => None,
             ProxyProtocol::Off => None,
             ProxyProtocol::V1 => Some(ProxyVersions::V1),
@@ -78,7 +78,7 @@ impl Peer {
     ///
     /// # Errors
     /// As of [`Forwarded::read`]; [`RequestFault::Misdirected`].
-    pub(super) fn hear(
+    pub(super) fn resolve_client(
         &mut self,
         head: &mut RequestHead,
         proxies: &Proxies,

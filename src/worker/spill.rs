@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use super::seldom::Seldom;
+use super::log_throttle::LogThrottle;
 use crate::config::Spill;
 use crate::gateway::{Body, Quota, Share};
 use crate::limits::{BODY_MEMORY_BYTES_MAX, SPILL_WRITE_BYTES};
@@ -18,7 +18,7 @@ use crate::sys::clock;
 pub(super) struct Storage {
     settings: Spill,
     quota: Arc<Quota>,
-    refused_response: Seldom,
+    refused_response: LogThrottle,
 }
 
 /// A temporary file within its room.
@@ -33,7 +33,7 @@ impl Storage {
         Self {
             settings: settings.clone(),
             quota: Arc::new(Quota::new(settings.bytes_max)),
-            refused_response: Seldom::default(),
+            refused_response: LogThrottle::default(),
         }
     }
 

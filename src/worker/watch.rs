@@ -27,10 +27,10 @@ const LOST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The watching thread.
 #[derive(Debug)]
-pub(super) struct Watch(Sender<Input>);
+pub(super) struct FileWatch(Sender<WatchInput>);
 
 #[derive(Debug)]
-enum Input {
+enum WatchInput {
     /// Watch these files as well, and say so when they are watched.
     Files(Vec<PathBuf>, Sender<()>),
     /// From now on any Python source counts that lies beside a watched file, known or new.
@@ -39,7 +39,7 @@ enum Input {
     Event(notify::Result<notify::Event>),
 }
 
-impl Watch {
+impl FileWatch {
     /// Watches what `reload` names, and posts what changes.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl Watch {
             return;
         }
         let (done, is_done) = channel();
-        if self.0.send(Input::Files(files, done)).is_ok() {
+        if self.0.send(WatchInput::Files(files, done)).is_ok() {
             // An error means that the thread is gone: then nothing is watched at all, as it has said.
             let _ = is_done.recv();
         }
@@ -83,7 +83,7 @@ impl Watch {
     /// Takes a change of any Python source beside a watched file for one that matters: a module that is missing now
     /// has no file yet.
     pub(super) fn any_source(&self) {
-        let _ = self.0.send(Input::AnySource);
+        let _ = self.0.send(WatchInput::AnySource);
     }
 }
 
@@ -99,9 +99,9 @@ struct Watched {
 }
 
 impl Watched {
-    fn ask_kernel(&mut self, events: Sender<Input>) {
+    fn ask_kernel(&mut self, events: Sender<WatchInput>) {
         // Nobody listens any more when the worker ends.
-        let watcher = notify::recommended_watcher(move |event| drop(events.send(Input::Event(event))));
+        let watcher = notify::recommended_watcher(move |event| drop(events.send(WatchInput::Event(event))));
         match watcher {
             Ok(watcher) => self.watcher = Some(watcher),
             Err(error) => {
@@ -111,7 +111,7 @@ impl Watched {
         }
     }
 
-    fn follow(mut self, inputs: &Receiver<Input>, notices: &Notices) {
+    fn follow(mut self, inputs: &Receiver<WatchInput>, notices: &Notices) {
         let mut burst: Option<Burst> = None;
         let mut look_at = self.poll.map(|interval| Instant::now() + interval);
         loop {
@@ -125,18 +125,18 @@ impl Watched {
                 Some(pause) => inputs.recv_timeout(pause),
             };
             match input {
-                Ok(Input::Files(files, done)) => {
+                Ok(WatchInput::Files(files, done)) => {
                     let (trees, files) = files.into_iter().partition(|path| path.is_dir());
                     self.add_trees(trees);
                     self.add_files(files);
                     let _ = done.send(());
                 }
-                Ok(Input::AnySource) => self.files.any_source(),
-                Ok(Input::Event(Ok(event))) if !matches!(event.kind, EventKind::Access(_)) => {
+                Ok(WatchInput::AnySource) => self.files.any_source(),
+                Ok(WatchInput::Event(Ok(event))) if !matches!(event.kind, EventKind::Access(_)) => {
                     Burst::get(&mut burst).paths.extend(event.paths);
                 }
-                Ok(Input::Event(Ok(_))) => {}
-                Ok(Input::Event(Err(error))) => tracing::warn!(%error, "cannot watch everything"),
+                Ok(WatchInput::Event(Ok(_))) => {}
+                Ok(WatchInput::Event(Err(error))) => tracing::warn!(%error, "cannot watch everything"),
                 Err(RecvTimeoutError::Timeout) => self.find_lost(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }

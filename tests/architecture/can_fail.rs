@@ -86,6 +86,20 @@ fn a_crate_out_of_place_is_found() {
 }
 
 #[test]
+fn types_that_share_a_name_are_found() {
+    let names = |texts: [&str; 2]| {
+        let paths = ["src/http/a.rs", "src/worker/b.rs"];
+        let sources: Vec<Source> =
+            paths.iter().zip(texts).map(|(path, text)| Source::new(path, text)).collect();
+        shared_names(&sources).len()
+    };
+    assert_eq!(names(["pub struct A;", "enum A { B }"]), 2);
+    assert_eq!(names(["trait A {}\nstruct A;", ""]), 2);
+    assert_eq!(names(["struct A;", "enum B { A }\n// struct A"]), 0);
+    assert_eq!(names(["struct A;", "#[cfg(test)]\nmod tests {\n    struct A;\n}"]), 0);
+}
+
+#[test]
 fn unsafe_out_of_place_is_found() {
     for text in ["fn f() { unsafe { g() } }", "#![allow(unsafe_code)]", "unsafe impl Send for A {}"] {
         assert_eq!(complaints(unsafe_out_of_place, "src/reactor/wake.rs", text), 1, "{text}");

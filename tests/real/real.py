@@ -61,7 +61,7 @@ def put_through_it(server: Server, path: str, check: Callable[[], None]) -> str:
             load.wait_for_more(RESPONSES_BETWEEN)
             server.signal(signal.SIGUSR2)
             told = server.wait_for_log(
-                r"this one drains its workers and exits.*heir_pid=(\d+)", applications.PREPARE_TIMEOUT_S
+                r"this one drains its workers and exits.*successor_pid=(\d+)", applications.PREPARE_TIMEOUT_S
             )
             assert server.wait() == 0
             check()

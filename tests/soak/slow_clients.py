@@ -44,7 +44,7 @@ UPLOAD = message("POST /digest HTTP/1.1", HOST, "Content-Length: 100000")
 CHUNKS = message("POST /digest HTTP/1.1", HOST, "Transfer-Encoding: chunked")
 
 #: Limits that would end a client in the middle of a round, when others come in its place, are out of the way.
-PATIENCE = [
+TIMEOUT = [
     "--body-bytes-per-s-min=0",
     "--body-timeout=600",
     "--header-timeout=600",
@@ -187,7 +187,7 @@ def twins(server_factory: ServerFactory) -> Iterator[tuple[Server, Server]]:
     cpus = os.sched_getaffinity(0)
     alone = {min(cpus)} if len(cpus) > 1 else cpus
     os.sched_setaffinity(0, alone)
-    options = ["-s1", "-t2", "-l/dev/null", *PATIENCE]
+    options = ["-s1", "-t2", "-l/dev/null", *TIMEOUT]
     servers = server_factory("apps.bulk:app", *options), server_factory("apps.bulk:app", *options)
     os.sched_setaffinity(0, cpus - alone or cpus)
     yield servers

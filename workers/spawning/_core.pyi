@@ -14,11 +14,11 @@ def main(words: list[str], interpreter: list[bytes], python: str) -> int:
 def reset_in_children(signals: Sequence[int]) -> None:
     """Have forked processes lose the handlers which the signals of these numbers have now."""
 
-def status(birth: int) -> int:
-    """Be the status process, born through descriptor ``birth``; return the exit status."""
+def status(bootstrap: int) -> int:
+    """Be the status process, started through descriptor ``bootstrap``; return the exit status."""
 
-def worker(birth: int) -> int:
-    """Live a worker's life, born through descriptor ``birth``; return the exit status."""
+def worker(bootstrap: int) -> int:
+    """Live a worker's life, started through descriptor ``bootstrap``; return the exit status."""
 
 def output_fails(stream: str, reason: str) -> None:
     """Log that what the application prints to ``stream`` is lost from now on."""

@@ -9,7 +9,7 @@ import threading
 from typing import Any, Protocol
 
 
-class Handover(Protocol):
+class UpgradeHandle(Protocol):
     """What the server knows of the connection. Once it is collected, the connection counts no more."""
 
     def take(self) -> tuple[int, bytes]:
@@ -24,9 +24,9 @@ class UpgradeSocket:
     ``detach()`` keeps it open.
     """
 
-    def __init__(self, handover: Handover) -> None:
+    def __init__(self, handle: UpgradeHandle) -> None:
         """Offer the connection that ``handover`` hands over."""
-        self._handover: Handover | None = handover
+        self._handle: UpgradeHandle | None = handle
         self._lock = threading.Lock()
         self._taken: Any = None
         self._early = b""
@@ -56,8 +56,8 @@ class UpgradeSocket:
     def _socket(self) -> Any:
         """The connection, which from now on is the application's."""
         with self._lock:
-            if self._taken is None and self._handover is not None:
-                descriptor, self._early = self._handover.take()
+            if self._taken is None and self._handle is not None:
+                descriptor, self._early = self._handle.take()
                 # In green mode this is the library's, which lets others run where it waits.
                 self._taken = socket.socket(-1, -1, -1, fileno=descriptor)
                 self._taken.settimeout(None)
@@ -133,7 +133,7 @@ class UpgradeSocket:
         if self._io_refs > 0:
             return
         with self._lock:
-            taken, self._handover = self._taken, None
+            taken, self._handle = self._taken, None
         if taken is not None and taken.fileno() >= 0:
             # The server holds the connection as long as the call for the request lasts.
             with contextlib.suppress(OSError):
@@ -145,5 +145,5 @@ class UpgradeSocket:
         descriptor = int(self._socket().detach())
         self._closed = True
         with self._lock:
-            self._handover = None
+            self._handle = None
         return descriptor

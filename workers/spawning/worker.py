@@ -8,11 +8,11 @@ from spawning import _core, interpreter, signals, streams
 
 def main() -> None:
     """Serve until the supervisor says otherwise."""
-    birth = int(sys.argv[1])
+    bootstrap = int(sys.argv[1])
     streams.install()
     signals.prepare()
     interpreter.hide_arguments()
-    status = _core.worker(birth)
+    status = _core.worker(bootstrap)
     streams.flush()
     if status:
         # Threads of the application may hang: do not wait for them.

@@ -1,12 +1,15 @@
 use super::*;
 
-fn read(line: &str, variables: &[(&str, &str)], file: &str) -> Result<Settings, Exit> {
+fn read(line: &str, variables: &[(&str, &str)], file: &str) -> Result<CliSettings, Exit> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("spawning.toml");
     std::fs::write(&path, file).unwrap();
     let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
     let config = ("SPAWN_CONFIG".into(), path.into());
-    Settings::read(&words, variables.iter().map(|(name, value)| (name.into(), value.into())).chain([config]))
+    CliSettings::read(
+        &words,
+        variables.iter().map(|(name, value)| (name.into(), value.into())).chain([config]),
+    )
 }
 
 fn raw(line: &str, variables: &[(&str, &str)], file: &str) -> RawOptions {
@@ -68,9 +71,9 @@ fn every_option_can_be_set_by_every_source() {
 
 #[test]
 fn what_to_do_is_for_the_command_line_alone() {
-    assert_eq!(read("app", &[], "").unwrap().action(), Ok(Action::Serve));
-    assert_eq!(read("--check app", &[], "").unwrap().action(), Ok(Action::Check));
-    assert_eq!(read("--print-config app", &[], "").unwrap().action(), Ok(Action::PrintConfig));
+    assert_eq!(read("app", &[], "").unwrap().action(), Ok(CliAction::Serve));
+    assert_eq!(read("--check app", &[], "").unwrap().action(), Ok(CliAction::Check));
+    assert_eq!(read("--print-config app", &[], "").unwrap().action(), Ok(CliAction::PrintConfig));
     for name in ["check", "print-config", "version", "help", "config"] {
         assert!(
             read("app", &[], &format!("{name} = true")).unwrap_err().output.contains("no such option"),

@@ -87,7 +87,7 @@ impl Peer {
     }
 
     /// Seconds until the deadline.
-    fn patience(&self) -> Option<u64> {
+    fn deadline_s(&self) -> Option<u64> {
         self.connection.deadline().map(|deadline| (deadline - self.now).as_secs())
     }
 
@@ -326,7 +326,7 @@ fn draining_a_connection_that_waits_ends_it_with_the_next_request() {
 #[test]
 fn silent_peer_is_closed_silently() {
     let mut peer = Peer::new();
-    assert_eq!(peer.patience(), Some(30));
+    assert_eq!(peer.deadline_s(), Some(30));
     assert_eq!(peer.expire(), Seen::Close);
     assert_eq!(peer.events(), [Seen::Close]);
 }
@@ -336,9 +336,9 @@ fn idle_peer_is_closed_silently() {
     let mut peer = Peer::new();
     peer.send(GET);
     peer.pass(100);
-    assert_eq!(peer.patience(), None);
+    assert_eq!(peer.deadline_s(), None);
     assert_eq!(peer.respond(true), []);
-    assert_eq!(peer.patience(), Some(75));
+    assert_eq!(peer.deadline_s(), Some(75));
     assert_eq!(peer.expire(), Seen::Close);
 }
 
@@ -354,10 +354,10 @@ fn head_has_a_deadline_from_its_first_byte() {
     let mut peer = Peer::new();
     peer.pass(20);
     peer.send("G");
-    assert_eq!(peer.patience(), Some(30));
+    assert_eq!(peer.deadline_s(), Some(30));
     peer.pass(29);
     peer.send("ET / HTTP/1.1\r\n");
-    assert_eq!(peer.patience(), Some(1));
+    assert_eq!(peer.deadline_s(), Some(1));
     assert_eq!(peer.expire(), Seen::Reject(RequestFault::HeaderTimeout));
     assert!(peer.connection.body_needs_drain());
 }
@@ -367,12 +367,12 @@ fn body_without_progress_is_refused() {
     let limits = HttpLimits { body_bytes_per_s_min: 0, ..HttpLimits::default() };
     let mut peer = Peer::with(limits, true);
     peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n");
-    assert_eq!(peer.patience(), Some(30));
+    assert_eq!(peer.deadline_s(), Some(30));
     peer.pass(29);
     peer.send("a");
-    assert_eq!(peer.patience(), Some(30));
+    assert_eq!(peer.deadline_s(), Some(30));
     peer.send("");
-    assert_eq!(peer.patience(), Some(30));
+    assert_eq!(peer.deadline_s(), Some(30));
     assert_eq!(peer.expire(), Seen::Reject(RequestFault::BodyTimeout));
 }
 
@@ -381,12 +381,12 @@ fn body_that_is_too_slow_is_refused() {
     let limits = HttpLimits { body_bytes_per_s_min: 100, ..HttpLimits::default() };
     let mut peer = Peer::with(limits, true);
     peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
-    assert_eq!(peer.patience(), Some(BODY_RATE_GRACE_S));
+    assert_eq!(peer.deadline_s(), Some(BODY_RATE_GRACE_S));
     peer.send([b'a'; 1000]);
-    assert_eq!(peer.patience(), Some(BODY_RATE_GRACE_S + 10));
+    assert_eq!(peer.deadline_s(), Some(BODY_RATE_GRACE_S + 10));
     peer.pass(15);
     peer.send([b'a'; 100]);
-    assert_eq!(peer.patience(), Some(BODY_RATE_GRACE_S + 11 - 15));
+    assert_eq!(peer.deadline_s(), Some(BODY_RATE_GRACE_S + 11 - 15));
     assert_eq!(peer.expire(), Seen::Reject(RequestFault::BodyTimeout));
 }
 
@@ -399,9 +399,9 @@ fn timeouts_beyond_the_clock_are_none() {
         ..HttpLimits::default()
     };
     let mut peer = Peer::with(limits, true);
-    assert_eq!(peer.patience(), None);
+    assert_eq!(peer.deadline_s(), None);
     peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
-    assert_eq!(peer.patience(), None);
+    assert_eq!(peer.deadline_s(), None);
 }
 
 #[test]
@@ -472,14 +472,14 @@ fn the_header_of_a_proxy_has_the_time_of_a_head() {
 #[test]
 fn a_connection_stays_open_for_a_moment_of_a_drain_and_anew_when_everything_stood_still() {
     let now = Instant::now();
-    let until = drain_patience(None, now);
-    assert_eq!(until, now + DRAIN_PATIENCE);
-    assert_eq!(drain_patience(Some(until), now + DRAIN_PATIENCE / 2), until);
+    let until = drain_deadline(None, now);
+    assert_eq!(until, now + DRAIN_IDLE_TIMEOUT);
+    assert_eq!(drain_deadline(Some(until), now + DRAIN_IDLE_TIMEOUT / 2), until);
     assert_eq!(
-        drain_patience(Some(until), until + DRAIN_LATENESS_MAX),
+        drain_deadline(Some(until), until + DRAIN_LATENESS_MAX),
         until,
         "a busy process is a little late"
     );
     let awake = until + 2 * DRAIN_LATENESS_MAX;
-    assert_eq!(drain_patience(Some(until), awake), awake + DRAIN_PATIENCE);
+    assert_eq!(drain_deadline(Some(until), awake), awake + DRAIN_IDLE_TIMEOUT);
 }

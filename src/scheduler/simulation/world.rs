@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::super::{Cores, CpuSample, Next, Place, RequestClass, Scheduler};
+use super::super::{CoreCount, CpuSample, Next, Place, RequestClass, Scheduler};
 use super::application::{Dice, Model, Program, RENDER_US};
 use crate::limits::{HELD_BACK_MAX, LASTING_MAX, LONG_REQUEST};
 
@@ -69,7 +69,7 @@ pub(super) struct World {
     epoch: Instant,
     now: u64,
     scheduler: Scheduler<usize>,
-    cores: Cores,
+    cores: CoreCount,
     threads: Vec<Thread>,
     executors: Vec<Executor>,
     /// How busy each executor is with other things, in per cent.
@@ -109,7 +109,7 @@ impl World {
             _ => threads,
         };
         let usable = if model == Model::Parallel { executors } else { 1 };
-        let cores = Cores { all: executors, usable };
+        let cores = CoreCount { all: executors, usable };
         let load_max =
             if usable > 1 || executors == 1 { 10 } else { 100 * (executors as u64 - 1) / executors as u64 };
         let mut scheduler = Scheduler::new(threads, cores);

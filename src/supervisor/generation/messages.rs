@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::limits::GENERATIONS_ALIVE_MAX;
-use crate::sys::process::Ending;
+use crate::sys::process::ProcessExit;
 
 /// One worker process, from its spawning to its end; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,7 +26,7 @@ impl WorkerId {
 
 /// What the machine is told.
 #[derive(Clone, Debug)]
-pub(in crate::supervisor) enum Event {
+pub(in crate::supervisor) enum SupervisorEvent {
     /// A worker has loaded the application and could accept.
     WorkerReady(WorkerId),
     /// A worker says that it could not load the application.
@@ -34,7 +34,7 @@ pub(in crate::supervisor) enum Event {
     /// A worker closed its control socket: it is ending, or can be told nothing any more.
     WorkerSilent(WorkerId),
     /// A worker is gone, or could not even be started. Comes once for each worker, and last.
-    WorkerExited(WorkerId, Ending),
+    WorkerExited(WorkerId, ProcessExit),
     /// Load the application, anew or for the first time.
     Reload,
     /// A file of the application changed at that time: load it anew, unless a generation begun later does already.
@@ -118,7 +118,7 @@ pub(in crate::supervisor) enum Note {
     /// A worker is being replaced for this reason.
     Replacing(WorkerId, String),
     /// A worker ended that should not have. Replaced after the wait, or not at all if it was leaving anyway.
-    Died(WorkerId, Ending, Option<Duration>),
+    Died(WorkerId, ProcessExit, Option<Duration>),
     /// A worker did not finish draining in time and is killed.
     Overdue(WorkerId),
     /// A generation has this many workers from now on.

@@ -14,8 +14,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_DURATION_MAX: Duration = Duration::from_secs(10 + 5);
 /// Trouble ends here: from now on workers load, live and drain as they should.
 const CALM_AFTER: Duration = Duration::from_secs(300);
-/// And by now all must be well: the last crash rolled before the calm, its drain, the longest wait before a respawn, and
-/// two loads.
+/// And by now all must be well: the last crash rolled before the calm, its drain, the longest wait before a respawn,
+/// and two loads.
 const WELL_AFTER: Duration = Duration::from_secs(300 + 120 + 10 + 30 + 2 * 20);
 
 #[test]
@@ -75,7 +75,7 @@ struct World {
     settings: Settings,
     processes: BTreeMap<WorkerId, Process>,
     /// What will happen, in order; the number tells apart what happens at the same time.
-    future: BTreeMap<(Instant, u64), Event>,
+    future: BTreeMap<(Instant, u64), SupervisorEvent>,
     scheduled: u64,
     ever_spawned: BTreeSet<WorkerId>,
     last_spawned: BTreeMap<(u64, usize), Instant>,
@@ -118,31 +118,31 @@ impl World {
     }
 
     fn plan_operators(&mut self) {
-        self.schedule(Duration::ZERO, Event::Reload);
+        self.schedule(Duration::ZERO, SupervisorEvent::Reload);
         for _ in 0..self.dice.below(12) {
             let after = self.dice.within(CALM_AFTER);
-            self.schedule(after, Event::Reload);
+            self.schedule(after, SupervisorEvent::Reload);
             if self.dice.per_cent(20) {
-                (0..self.dice.below(10)).for_each(|_| self.schedule(after, Event::Reload));
+                (0..self.dice.below(10)).for_each(|_| self.schedule(after, SupervisorEvent::Reload));
             }
         }
         for _ in 0..self.dice.below(8) {
             let after = self.dice.within(CALM_AFTER);
-            let event = if self.dice.per_cent(50) { Event::Grow } else { Event::Shrink };
+            let event = if self.dice.per_cent(50) { SupervisorEvent::Grow } else { SupervisorEvent::Shrink };
             self.schedule(after, event);
         }
         if self.dice.per_cent(50) {
             let after = self.dice.within(CALM_AFTER);
-            let event = if self.dice.per_cent(20) { Event::StopNow } else { Event::Stop };
+            let event = if self.dice.per_cent(20) { SupervisorEvent::StopNow } else { SupervisorEvent::Stop };
             self.schedule(after, event);
             if self.dice.per_cent(30) {
                 let again = after + self.dice.within(DRAIN_TIMEOUT);
-                self.schedule(again, Event::Stop);
+                self.schedule(again, SupervisorEvent::Stop);
             }
         }
     }
 
-    fn schedule(&mut self, after: Duration, event: Event) {
+    fn schedule(&mut self, after: Duration, event: SupervisorEvent) {
         self.scheduled += 1;
         self.future.insert((self.now + after, self.scheduled), event);
     }
@@ -160,7 +160,7 @@ impl World {
     }
 
     /// Moves the clock to what happens next.
-    fn next_event(&mut self) -> Option<Event> {
+    fn next_event(&mut self) -> Option<SupervisorEvent> {
         let due = self.machine.deadline();
         let planned = self.future.keys().next().copied();
         let tick_is_first = match (due, planned) {
@@ -170,22 +170,22 @@ impl World {
         };
         if tick_is_first {
             self.now = due?;
-            return Some(Event::Tick);
+            return Some(SupervisorEvent::Tick);
         }
         let ((at, _), event) = self.future.pop_first()?;
         self.now = at;
         Some(event)
     }
 
-    fn tell(&mut self, event: Event) {
+    fn tell(&mut self, event: SupervisorEvent) {
         if !self.is_possible(&event) {
             return;
         }
-        if matches!(event, Event::Stop | Event::StopNow) {
+        if matches!(event, SupervisorEvent::Stop | SupervisorEvent::StopNow) {
             self.stopped_at.get_or_insert(self.now);
         }
         let accepting_before = self.accepting();
-        let failed = if let Event::WorkerFailed(id, _) = event { Some(id) } else { None };
+        let failed = if let SupervisorEvent::WorkerFailed(id, _) = event { Some(id) } else { None };
         let actions = self.machine.handle(event, self.now);
         for action in actions {
             assert_eq!(self.exit, None, "nothing follows an exit, not {action:?}");
@@ -209,34 +209,34 @@ impl World {
         assert!(self.settings.failures_watch, "{id:?} was left alone");
         process.is_watching = true;
         let after = self.dice.within(Duration::from_secs(120));
-        self.schedule(after, Event::Changed(self.now + after));
+        self.schedule(after, SupervisorEvent::Changed(self.now + after));
         if self.is_trouble() {
             let after = self.dice.within(Duration::from_secs(120));
-            self.schedule(after, Event::WorkerExited(id, Ending::Killed(9)));
+            self.schedule(after, SupervisorEvent::WorkerExited(id, ProcessExit::Killed(9)));
         }
     }
 
     /// Keeps the world's record of an event; `false` for what a dead worker can no longer do.
-    fn is_possible(&mut self, event: &Event) -> bool {
+    fn is_possible(&mut self, event: &SupervisorEvent) -> bool {
         match event {
-            Event::WorkerReady(id) => self.processes.get_mut(id).is_some_and(|process| {
+            SupervisorEvent::WorkerReady(id) => self.processes.get_mut(id).is_some_and(|process| {
                 process.is_ready = true;
                 !process.is_killed
             }),
-            Event::WorkerSilent(id) => self
+            SupervisorEvent::WorkerSilent(id) => self
                 .processes
                 .get_mut(id)
                 .is_some_and(|process| !std::mem::replace(&mut process.is_silent, true)),
-            Event::WorkerFailed(id, _) => self.processes.contains_key(id),
-            Event::WorkerExited(id, _) => self.processes.remove(id).is_some(),
-            Event::Reload
-            | Event::Changed(_)
-            | Event::Replace(..)
-            | Event::Grow
-            | Event::Shrink
-            | Event::Stop
-            | Event::StopNow
-            | Event::Tick => true,
+            SupervisorEvent::WorkerFailed(id, _) => self.processes.contains_key(id),
+            SupervisorEvent::WorkerExited(id, _) => self.processes.remove(id).is_some(),
+            SupervisorEvent::Reload
+            | SupervisorEvent::Changed(_)
+            | SupervisorEvent::Replace(..)
+            | SupervisorEvent::Grow
+            | SupervisorEvent::Shrink
+            | SupervisorEvent::Stop
+            | SupervisorEvent::StopNow
+            | SupervisorEvent::Tick => true,
         }
     }
 
@@ -281,18 +281,18 @@ impl World {
     fn plan_load(&mut self, id: WorkerId) {
         let after = self.dice.within(Duration::from_secs(5));
         if !self.is_trouble() {
-            return self.schedule(after, Event::WorkerReady(id));
+            return self.schedule(after, SupervisorEvent::WorkerReady(id));
         }
         match self.dice.below(4) {
             0 => {
-                self.schedule(after, Event::WorkerFailed(id, Failure::default()));
+                self.schedule(after, SupervisorEvent::WorkerFailed(id, Failure::default()));
                 if !self.settings.failures_watch {
-                    let exit = Event::WorkerExited(id, Ending::Exited(70));
+                    let exit = SupervisorEvent::WorkerExited(id, ProcessExit::Exited(70));
                     self.schedule(after + Duration::from_millis(50), exit);
                 }
             }
-            1 => self.schedule(after, Event::WorkerExited(id, Ending::Killed(11))),
-            2 => self.schedule(after, Event::WorkerSilent(id)),
+            1 => self.schedule(after, SupervisorEvent::WorkerExited(id, ProcessExit::Killed(11))),
+            2 => self.schedule(after, SupervisorEvent::WorkerSilent(id)),
             _ => {}
         }
     }
@@ -303,15 +303,15 @@ impl World {
             let after = self.dice.within(Duration::from_secs(60));
             for _ in 0..=self.dice.below(2) {
                 let replacement = Replacement { reason: String::new(), farewell };
-                self.schedule(after, Event::Replace(id, replacement));
+                self.schedule(after, SupervisorEvent::Replace(id, replacement));
             }
         }
         if self.is_trouble() {
             let after = self.dice.within(Duration::from_secs(120));
             let event = match self.dice.below(3) {
-                0 => Event::WorkerSilent(id),
-                1 => Event::WorkerExited(id, Ending::Exited(0)),
-                _ => Event::WorkerExited(id, Ending::Killed(9)),
+                0 => SupervisorEvent::WorkerSilent(id),
+                1 => SupervisorEvent::WorkerExited(id, ProcessExit::Exited(0)),
+                _ => SupervisorEvent::WorkerExited(id, ProcessExit::Killed(9)),
             };
             self.schedule(after, event);
         }
@@ -324,7 +324,7 @@ impl World {
         process.is_told_to_leave = true;
         let is_slow = self.is_trouble();
         let after = self.dice.within(if is_slow { 2 * timeout } else { timeout / 2 });
-        self.schedule(after, Event::WorkerExited(id, Ending::Exited(0)));
+        self.schedule(after, SupervisorEvent::WorkerExited(id, ProcessExit::Exited(0)));
     }
 
     fn kill(&mut self, id: WorkerId) {
@@ -334,7 +334,7 @@ impl World {
         let hangs_in_the_kernel = self.is_trouble() && self.dice.per_cent(10);
         let longest = if hangs_in_the_kernel { Duration::from_secs(20) } else { Duration::from_millis(50) };
         let after = self.dice.within(longest);
-        self.schedule(after, Event::WorkerExited(id, Ending::Killed(9)));
+        self.schedule(after, SupervisorEvent::WorkerExited(id, ProcessExit::Killed(9)));
     }
 
     fn check_always(&self) {
@@ -343,7 +343,7 @@ impl World {
             assert_eq!(known, self.processes.keys().copied().collect::<Vec<_>>(), "no worker is forgotten");
             assert!(self.machine.deadline().is_none_or(|due| due > self.now), "what was due has been done");
         }
-        assert!(self.processes.len() <= self.settings.workers_max(), "there is a seat for every worker");
+        assert!(self.processes.len() <= self.settings.workers_max(), "there is a row for every worker");
         let is_loading = |process: &&Process| {
             let is_leaving = process.is_told_to_leave || process.is_killed;
             !process.is_accepting && !process.is_watching && !is_leaving

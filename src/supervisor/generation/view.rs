@@ -3,16 +3,18 @@
 use std::time::Instant;
 
 #[cfg(doc)]
-use super::Event;
-use super::{Generations, Mode, Phase, Unrest, WorkerId};
+use super::SupervisorEvent;
+use super::{Generations, Mode, Unrest, WorkerId, WorkerStage};
 
 impl Generations {
-    /// When [`Event::Tick`] is due, if nothing else happens before.
+    /// When [`SupervisorEvent::Tick`] is due, if nothing else happens before.
     pub(in crate::supervisor) fn deadline(&self) -> Option<Instant> {
-        let workers = self.workers.values().filter_map(|worker| match worker.phase {
-            Phase::Loading { until } | Phase::Draining { until } | Phase::Stopping { until } => Some(until),
-            Phase::Killed { until } => (self.mode != Mode::Running).then_some(until),
-            Phase::Ready | Phase::Accepting | Phase::Watching => None,
+        let workers = self.workers.values().filter_map(|worker| match worker.stage {
+            WorkerStage::Loading { until }
+            | WorkerStage::Draining { until }
+            | WorkerStage::Stopping { until } => Some(until),
+            WorkerStage::Killed { until } => (self.mode != Mode::Running).then_some(until),
+            WorkerStage::Ready | WorkerStage::Accepting | WorkerStage::Watching => None,
         });
         // Without room the next worker's end is what is waited for, and an event of its own.
         let slots =
@@ -28,13 +30,13 @@ impl Generations {
 
     /// How much is on its way.
     pub(in crate::supervisor) fn unrest(&self) -> Unrest {
-        let phases = || self.workers.values().map(|worker| worker.phase);
-        let is_starting = |phase| matches!(phase, Phase::Loading { .. } | Phase::Ready);
+        let phases = || self.workers.values().map(|worker| worker.stage);
+        let is_starting = |stage| matches!(stage, WorkerStage::Loading { .. } | WorkerStage::Ready);
         let slots = self.serving.iter().flat_map(|serving| &serving.slots);
         let is_due = self.reload_wanted || slots.filter(|slot| slot.spawn_at.is_some()).count() > 0;
         if self.mode != Mode::Running || is_due || phases().any(is_starting) {
             Unrest::Starting
-        } else if phases().all(|phase| phase == Phase::Accepting) {
+        } else if phases().all(|stage| stage == WorkerStage::Accepting) {
             Unrest::None
         } else {
             Unrest::Leaving
@@ -46,7 +48,7 @@ impl Generations {
         let slots = self.serving.iter().flat_map(|serving| &serving.slots);
         let workers = slots.filter(|slot| slot.farewell.is_none()).filter_map(|slot| slot.worker);
         let accepting = workers.filter_map(|id| self.workers.get(&id).map(|worker| (id, worker)));
-        let accepting = accepting.filter(|(_, worker)| worker.phase == Phase::Accepting);
+        let accepting = accepting.filter(|(_, worker)| worker.stage == WorkerStage::Accepting);
         accepting.filter_map(|(id, worker)| Some((id, worker.accepted_at?))).collect()
     }
 }

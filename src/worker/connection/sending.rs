@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use futures_lite::FutureExt;
 
-use super::Conversation;
+use super::ConnectionTask;
 use super::waiting::Woken;
 use crate::gateway::{End, Message, Outcome, Payload};
-use crate::limits::{RESPONSE_BACKLOG_BYTES_MAX, RESPONSE_PATIENCE, SEND_FILE_BYTES};
+use crate::limits::{RESPONSE_BACKLOG_BYTES_MAX, RESPONSE_SPILL_DELAY, SEND_FILE_BYTES};
 use crate::worker::backlog::Backlog;
 
 /// Notices that a client takes nothing any more.
@@ -18,7 +18,7 @@ struct Stall {
     queued_bytes: usize,
 }
 
-impl Conversation {
+impl ConnectionTask {
     /// Writes a part of a response. While a slow client takes it, what follows is taken in as well, up to the `end` of
     /// the response, which is left there also when writing fails.
     pub(super) async fn write_payload(&self, payload: Payload, end: &mut Option<Box<End>>) -> io::Result<()> {
@@ -83,7 +83,7 @@ impl Conversation {
                 Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Some(count) => {
                     rest -= count as u64;
-                    self.desk.reactor.next_turn().await;
+                    self.executor.reactor.next_turn().await;
                 }
                 None => self.until_writable().await?,
             }
@@ -95,10 +95,10 @@ impl Conversation {
     /// taken after a moment goes to a temporary file, lest an application thread wait for it, or memory grow.
     async fn write_slowly(&self, mut backlog: Backlog, end: &mut Option<Box<End>>) -> io::Result<()> {
         let mut stall = self.stall();
-        let patient_until = self.desk.reactor.now() + RESPONSE_PATIENCE;
+        let patient_until = self.executor.reactor.now() + RESPONSE_SPILL_DELAY;
         loop {
             while end.is_none()
-                && let Some(message) = self.entry.next_message()
+                && let Some(message) = self.handle.next_message()
             {
                 let Message { payload, end: is_end, .. } = message;
                 backlog.push(payload)?;
@@ -106,17 +106,17 @@ impl Conversation {
             }
             if self.write_some(&mut backlog)? {
                 if backlog.is_empty() {
-                    self.desk.set_deadline(&self.entry, None);
+                    self.executor.set_deadline(&self.handle, None);
                     return Ok(());
                 }
                 stall = self.stall();
-                self.desk.reactor.next_turn().await;
+                self.executor.reactor.next_turn().await;
                 continue;
             }
             let is_long = backlog.memory_bytes() > RESPONSE_BACKLOG_BYTES_MAX;
-            if is_long && (backlog.is_stored() || patient_until <= self.desk.reactor.now()) {
+            if is_long && (backlog.is_stored() || patient_until <= self.executor.reactor.now()) {
                 let was_empty = backlog.stored().is_none();
-                let stored = backlog.store(&self.desk.storage, &self.desk.reactor).await;
+                let stored = backlog.store(&self.executor.storage, &self.executor.reactor).await;
                 // One byte stays counted as long as the file holds any: nothing may overtake them.
                 self.exchange.note_written(stored.saturating_sub(was_empty.into()));
                 if stored > 0 {
@@ -151,14 +151,14 @@ impl Conversation {
 
     /// Waits until the client takes more, the application sends more, or `wakes_at` has come.
     async fn wait_slowly(&self, wakes_at: Option<Instant>, stall: &mut Stall) -> io::Result<()> {
-        let now = self.desk.reactor.now();
+        let now = self.executor.reactor.now();
         if stall.deadline <= now {
             self.renew(stall)?;
         }
-        self.desk.set_deadline(&self.entry, Some(stall.deadline));
+        self.executor.set_deadline(&self.handle, Some(stall.deadline));
         match wakes_at.filter(|at| now < *at) {
-            Some(at) => self.pause().or(self.desk.reactor.sleep_until(at)).await,
-            None => self.pause().await,
+            Some(at) => self.wait_for_wakeup().or(self.executor.reactor.sleep_until(at)).await,
+            None => self.wait_for_wakeup().await,
         }
         Ok(())
     }
@@ -166,7 +166,8 @@ impl Conversation {
     async fn until_writable(&self) -> io::Result<()> {
         let mut stall = self.stall();
         loop {
-            if let Woken::Ready = self.until(stall.deadline, || self.entry.registration.is_writable()).await {
+            if let Woken::Ready = self.until(stall.deadline, || self.handle.registration.is_writable()).await
+            {
                 return Ok(());
             }
             self.renew(&mut stall)?;
@@ -174,7 +175,7 @@ impl Conversation {
     }
 
     fn stall(&self) -> Stall {
-        let deadline = self.desk.reactor.now() + self.desk.http_limits.response_stall_timeout;
+        let deadline = self.executor.reactor.now() + self.executor.http_limits.response_stall_timeout;
         Stall { deadline, queued_bytes: self.stream.queued_bytes() }
     }
 

@@ -10,16 +10,16 @@ use std::task::Poll;
 
 use futures_lite::FutureExt;
 
-use super::{Conversation, Over, Patience, Relayed, take_in};
+use super::{CloseReason, ConnectionTask, RelayOutcome, RequestDeadline, read_available};
 use crate::config::Config;
 use crate::gateway::{self, Body, Outcome, Reply, Request, Upload, UploadFault};
 use crate::http::{BodyFraming, CONTINUE, Connection, Event, Forwarded, RequestFault, RequestHead};
 use crate::limits::UPLOAD_LOOK_PAUSE;
 
 /// How the reading of a body ended.
-enum Read {
+enum BodyRead {
     /// All of it was read.
-    Whole,
+    Complete,
     /// It was refused, and the client was answered if it had no answer yet.
     Refused { fault: RequestFault, answered: bool },
     /// The client is gone.
@@ -36,23 +36,23 @@ pub(super) fn suits(head: &RequestHead, config: &Config) -> bool {
         }
 }
 
-impl Conversation {
+impl ConnectionTask {
     /// Has the application answer a request whose body is still on its way, and writes the answer.
     pub(super) async fn stream(
         &mut self,
         head: RequestHead,
         forwarded: Option<Box<Forwarded>>,
-    ) -> Option<Over> {
-        let received_at = self.desk.reactor.now();
+    ) -> Option<CloseReason> {
+        let received_at = self.executor.reactor.now();
         let (is_head, head_bytes) = (head.facts().is_head, head.length_bytes() as u64);
         self.exchange.reopen(true);
         self.exchange.set_uploading(true);
         let upload = Upload::new(Arc::clone(&self.exchange));
-        let mut patience = Patience::new(&self.desk.config, &head, received_at);
-        self.desk.set_deadline(&self.entry, Some(patience.first_look(received_at)));
+        let mut request_deadline = RequestDeadline::new(&self.executor.config, &head, received_at);
+        self.executor.set_deadline(&self.handle, Some(request_deadline.first_check(received_at)));
         let reply = Reply::new(Arc::clone(&self.exchange), head.facts());
         let (body, connection) = (Body::Stream(upload.reader()), Arc::clone(&self.peer.facts));
-        self.desk.submit(Box::new(Request {
+        self.executor.submit(Box::new(Request {
             head,
             body,
             connection,
@@ -63,11 +63,11 @@ impl Conversation {
         }));
 
         // The machine is lent to the reading side, and nobody asks it anything meanwhile.
-        let idle = Connection::new(Arc::clone(&self.desk.http_limits), false, received_at);
+        let idle = Connection::new(Arc::clone(&self.executor.http_limits), false, received_at);
         let mut machine = mem::replace(&mut self.machine, idle);
         let (relayed, read) = {
             let mut reading = pin!(self.read_body(&mut machine, &upload, is_head));
-            let mut relaying = pin!(self.relay(&mut patience, received_at, head_bytes));
+            let mut relaying = pin!(self.relay(&mut request_deadline, received_at, head_bytes));
             let mut read = None;
             let relayed = poll_fn(|context| {
                 if read.is_none()
@@ -84,61 +84,63 @@ impl Conversation {
         self.exchange.set_uploading(false);
         upload.end(Err(UploadFault::Gone));
         let (mut end, is_whole) = match relayed {
-            Relayed::Whole(end) => (end, true),
-            Relayed::Cut(end) => (end, false),
-            Relayed::Withdrawn(request) => return Some(self.give_up(*request, head_bytes).await),
-            Relayed::CalledOff | Relayed::TakenOver(_) => return Some(Over::Gone),
+            RelayOutcome::Complete(end) => (end, true),
+            RelayOutcome::Truncated(end) => (end, false),
+            RelayOutcome::Withdrawn(request) => return Some(self.give_up(*request, head_bytes).await),
+            RelayOutcome::TimedOut | RelayOutcome::Upgraded(_) => return Some(CloseReason::PeerGone),
         };
-        if let Some(Read::Refused { fault, answered: true }) = read {
+        if let Some(BodyRead::Refused { fault, answered: true }) = read {
             (end.status, end.body_bytes) = (fault.status().0, 0);
         }
-        self.conclude(&end, received_at, head_bytes + upload.length_bytes());
+        self.record_response(&end, received_at, head_bytes + upload.length_bytes());
         match (read, end.outcome) {
-            (Some(Read::Refused { answered: true, .. }), _) => Some(Over::Linger),
-            (Some(Read::Gone | Read::Refused { .. }), _) | (_, Outcome::Broken) => Some(Over::Gone),
-            _ if !is_whole => Some(Over::Gone),
-            (Some(Read::Whole), Outcome::KeepAlive) => {
-                self.machine.respond_done(true, self.desk.reactor.now());
+            (Some(BodyRead::Refused { answered: true, .. }), _) => Some(CloseReason::Linger),
+            (Some(BodyRead::Gone | BodyRead::Refused { .. }), _) | (_, Outcome::Broken) => {
+                Some(CloseReason::PeerGone)
+            }
+            _ if !is_whole => Some(CloseReason::PeerGone),
+            (Some(BodyRead::Complete), Outcome::KeepAlive) => {
+                self.machine.respond_done(true, self.executor.reactor.now());
                 None
             }
-            (Some(Read::Whole), Outcome::Close) => Some(self.goodbye()),
-            (None, _) => Some(Over::Linger),
+            (Some(BodyRead::Complete), Outcome::Close) => Some(self.close_reason()),
+            (None, _) => Some(CloseReason::Linger),
         }
     }
 
     /// Reads the body as far as the application keeps up.
-    async fn read_body(&self, machine: &mut Connection, upload: &Upload, is_head: bool) -> Read {
+    async fn read_body(&self, machine: &mut Connection, upload: &Upload, is_head: bool) -> BodyRead {
         loop {
-            match machine.next(self.desk.reactor.now()) {
+            match machine.next(self.executor.reactor.now()) {
                 Event::Body(bytes) => upload.push(bytes),
                 Event::Continue => {
                     self.excused(machine, || upload.is_wanted()).await;
                     // Whoever is answered already has been told to go on, or that there is no need.
                     if !self.exchange.is_answering() && self.write(CONTINUE).await.is_err() {
                         upload.end(Err(UploadFault::Gone));
-                        return Read::Gone;
+                        return BodyRead::Gone;
                     }
                 }
                 Event::BodyEnd => {
                     self.exchange.set_uploading(false);
                     upload.end(Ok(()));
-                    return Read::Whole;
+                    return BodyRead::Complete;
                 }
                 Event::Reject(fault) => return self.refuse_upload(fault, upload, is_head).await,
                 Event::Wait => {
                     self.excused(machine, || !upload.is_full()).await;
-                    match self.hear_body(machine).await {
+                    match self.receive_body(machine).await {
                         Ok(None) => {}
                         Ok(Some(fault)) => return self.refuse_upload(fault, upload, is_head).await,
                         Err(_) => {
                             upload.end(Err(UploadFault::Gone));
-                            return Read::Gone;
+                            return BodyRead::Gone;
                         }
                     }
                 }
                 Event::Head(_) | Event::Proxied(_) | Event::Close | Event::Aborted => {
                     upload.end(Err(UploadFault::Gone));
-                    return Read::Gone;
+                    return BodyRead::Gone;
                 }
             }
         }
@@ -146,37 +148,37 @@ impl Conversation {
 
     /// Waits for the application, which counts against no limit of the client's.
     async fn excused(&self, machine: &mut Connection, ready: impl Fn() -> bool) {
-        let since = self.desk.reactor.now();
-        while !ready() && !self.entry.registration.is_hung_up() {
-            self.pause().await;
+        let since = self.executor.reactor.now();
+        while !ready() && !self.handle.registration.is_hung_up() {
+            self.wait_for_wakeup().await;
         }
-        machine.excuse(self.desk.reactor.now().saturating_duration_since(since));
+        machine.excuse(self.executor.reactor.now().saturating_duration_since(since));
     }
 
     /// Feeds the machine what the client sends next, or says what its silence means.
-    async fn hear_body(&self, machine: &mut Connection) -> io::Result<Option<RequestFault>> {
-        while !take_in(&self.desk, &self.stream, machine)? {
-            if let Event::Reject(fault) = machine.expire(self.desk.reactor.now()) {
+    async fn receive_body(&self, machine: &mut Connection) -> io::Result<Option<RequestFault>> {
+        while !read_available(&self.executor, &self.stream, machine)? {
+            if let Event::Reject(fault) = machine.expire(self.executor.reactor.now()) {
                 return Ok(Some(fault));
             }
             // A timer of its own: the connection's deadline is that of the response.
-            let look = self.desk.reactor.sleep_until(self.desk.reactor.now() + UPLOAD_LOOK_PAUSE);
-            self.pause().or(look).await;
+            let look = self.executor.reactor.sleep_until(self.executor.reactor.now() + UPLOAD_LOOK_PAUSE);
+            self.wait_for_wakeup().or(look).await;
         }
         Ok(None)
     }
 
     /// Answers for the application, if it has not begun to, and has its reading fail.
-    async fn refuse_upload(&self, fault: RequestFault, upload: &Upload, is_head: bool) -> Read {
+    async fn refuse_upload(&self, fault: RequestFault, upload: &Upload, is_head: bool) -> BodyRead {
         tracing::debug!(%fault, peer = ?self.peer.facts.peer, "request refused");
-        let answered = self.exchange.silence();
+        let answered = self.exchange.claim_for_executor();
         if answered {
             // A client that does not take it is gone, which makes no difference any more.
             let _ = self.write(&fault.response(is_head, &gateway::date_now())).await;
-            self.desk.load.score.refused();
+            self.executor.load.score.refused();
         }
         self.exchange.close();
         upload.end(Err(UploadFault::Refused(fault)));
-        Read::Refused { fault, answered }
+        BodyRead::Refused { fault, answered }
     }
 }

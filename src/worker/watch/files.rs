@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use crate::limits::LINKS_FOLLOWED_MAX;
 
 /// What a file was when we looked at it, and of a directory which one it was; `None` if it was not there.
-type Stamp = Option<(u64, u64, i64, i64, u64)>;
+type FileStamp = Option<(u64, u64, i64, i64, u64)>;
 
-fn stamp(path: &Path) -> Stamp {
+fn stamp(path: &Path) -> FileStamp {
     let found = fs::metadata(path).ok()?;
     if found.is_dir() {
         return Some((found.dev(), found.ino(), 0, 0, 0));
@@ -30,13 +30,13 @@ pub(super) fn version(file: &Path) -> String {
 /// See the module's page.
 #[derive(Debug, Default)]
 pub(super) struct WatchedFiles {
-    files: BTreeMap<PathBuf, Stamp>,
+    files: BTreeMap<PathBuf, FileStamp>,
     /// Directories of which all that they contain is watched.
-    trees: BTreeMap<PathBuf, BTreeMap<PathBuf, Stamp>>,
+    trees: BTreeMap<PathBuf, BTreeMap<PathBuf, FileStamp>>,
     /// The files and trees to look at when something happens in a directory.
     members: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
     /// The Python sources beside watched files, if any change of these counts.
-    sources: Option<BTreeMap<PathBuf, Stamp>>,
+    sources: Option<BTreeMap<PathBuf, FileStamp>>,
 }
 
 impl WatchedFiles {
@@ -150,7 +150,7 @@ impl WatchedFiles {
         })
     }
 
-    fn find_sources(&self) -> BTreeMap<PathBuf, Stamp> {
+    fn find_sources(&self) -> BTreeMap<PathBuf, FileStamp> {
         let entries = self.members.keys().filter_map(|it| fs::read_dir(it).ok()).flatten().flatten();
         let paths = entries.map(|entry| entry.path());
         paths
@@ -161,14 +161,14 @@ impl WatchedFiles {
 }
 
 /// A path that one of the two has and the other has not, or has otherwise.
-fn difference(before: &BTreeMap<PathBuf, Stamp>, now: &BTreeMap<PathBuf, Stamp>) -> Option<PathBuf> {
+fn difference(before: &BTreeMap<PathBuf, FileStamp>, now: &BTreeMap<PathBuf, FileStamp>) -> Option<PathBuf> {
     let changed = now.iter().find(|(path, stamp)| before.get(*path) != Some(stamp));
     let gone = || before.keys().find(|path| !now.contains_key(*path));
     changed.map(|(path, _)| path).or_else(gone).cloned()
 }
 
 /// The directory and all it contains, links followed, what is scratch left out; nothing if it is not there.
-fn contents(tree: &Path) -> BTreeMap<PathBuf, Stamp> {
+fn contents(tree: &Path) -> BTreeMap<PathBuf, FileStamp> {
     let (mut found, mut seen) = (BTreeMap::new(), BTreeSet::new());
     let mut waiting = vec![tree.to_owned()];
     while let Some(directory) = waiting.pop() {

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use spawning::birth::{Birth, Newborn, Order, Report, SupervisorControl, WorkerControl};
+use spawning::bootstrap::{Bootstrap, Order, Report, SupervisorControl, WorkerControl, WorkerResources};
 use spawning::config::{Config, RawOptions};
 use spawning_fuzz::parts;
 
@@ -23,9 +23,9 @@ struct Ends {
 static ENDS: LazyLock<Ends> = LazyLock::new(|| {
     let raw = RawOptions { arguments: vec!["app".to_owned()], ..RawOptions::default() };
     let config = Config::from_words(&raw, 1).unwrap();
-    let (newborn, supervisor) = Newborn::in_process(config, vec![0], Vec::new()).unwrap();
-    let wild = UnixDatagram::from(newborn.control.as_fd().try_clone_to_owned().unwrap());
-    Ends { worker: newborn.control, wild, supervisor }
+    let (resources, supervisor) = WorkerResources::in_process(config, vec![0], Vec::new()).unwrap();
+    let wild = UnixDatagram::from(resources.control.as_fd().try_clone_to_owned().unwrap());
+    Ends { worker: resources.control, wild, supervisor }
 });
 
 fuzz_target!(|input: &[u8]| {
@@ -40,9 +40,9 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     let _ = serde_json::from_slice::<Order>(input);
-    if let Ok(birth) = serde_json::from_slice::<Birth>(input) {
-        let again = serde_json::to_vec(&birth).unwrap();
-        assert_eq!(serde_json::from_slice::<Birth>(&again).unwrap(), birth);
+    if let Ok(bootstrap) = serde_json::from_slice::<Bootstrap>(input) {
+        let again = serde_json::to_vec(&bootstrap).unwrap();
+        assert_eq!(serde_json::from_slice::<Bootstrap>(&again).unwrap(), bootstrap);
     }
 
     let times = if input.len() % 16 == 15 { 1 << (input.len() >> 4 & 7) } else { 1 };

@@ -8,9 +8,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use spawning::scoreboard::{Dimensions, Histogram, LastReload, Others, Scoreboard, State};
+use spawning::scoreboard::{Dimensions, Histogram, LastReload, Others, Scoreboard, WorkerState};
 
-const DIMENSIONS: Dimensions = Dimensions { seats: 2, executors: 2, threads: 2 };
+const DIMENSIONS: Dimensions = Dimensions { rows: 2, executors: 2, threads: 2 };
 
 struct Board {
     scoreboard: Scoreboard,
@@ -42,9 +42,9 @@ fuzz_target!(|input: &[u8]| {
     serde_json::to_vec(&scoreboard.snapshot()).expect("a snapshot is always JSON");
     write(scoreboard);
     read(scoreboard);
-    for seat in 0..=DIMENSIONS.seats {
-        scoreboard.vacate(seat);
-        assert_eq!(scoreboard.worker_snapshot(seat), None);
+    for row in 0..=DIMENSIONS.rows {
+        scoreboard.vacate(row);
+        assert_eq!(scoreboard.worker_snapshot(row), None);
     }
     let record =
         LastReload { at: 1, ok: false, generation: 2, summary: "why".to_owned(), traceback: String::new() };
@@ -54,7 +54,7 @@ fuzz_target!(|input: &[u8]| {
 
 fn read(scoreboard: &Scoreboard) {
     let snapshot = scoreboard.snapshot();
-    assert!(snapshot.workers.len() <= DIMENSIONS.seats);
+    assert!(snapshot.workers.len() <= DIMENSIONS.rows);
     let mut latency = Histogram::default();
     for worker in &snapshot.workers {
         assert!(worker.executors.len() <= DIMENSIONS.executors && worker.threads.len() == DIMENSIONS.threads);
@@ -65,10 +65,10 @@ fn read(scoreboard: &Scoreboard) {
     for per_mille in [0, 500, 990, 1000, u16::MAX] {
         latency.quantile_us(per_mille);
     }
-    for seat in 0..=DIMENSIONS.seats {
-        scoreboard.connections_least_loaded_other(seat, Others::All);
-        scoreboard.connections_least_loaded_other(seat, Others::Idle);
-        scoreboard.connections(seat);
+    for row in 0..=DIMENSIONS.rows {
+        scoreboard.connections_least_loaded_other(row, Others::All);
+        scoreboard.connections_least_loaded_other(row, Others::Idle);
+        scoreboard.connections(row);
     }
 }
 
@@ -76,7 +76,7 @@ fn write(scoreboard: &Scoreboard) {
     let process = scoreboard.process(0).unwrap();
     process.enter(1, 2, 3, 4);
     process.queue_timed_out();
-    process.set_state(State::Accepting);
+    process.set_state(WorkerState::Accepting);
     let executor = scoreboard.executor(0, 1).unwrap();
     executor.request_started();
     for status in [0, 200, 599, u16::MAX] {

@@ -48,7 +48,7 @@ fn check_values(raw: RawOptions) {
     };
     match Config::from_words(&harmless, 4) {
         Ok(config) => {
-            let json = serde_json::to_vec(&config).expect("a worker is born with its configuration");
+            let json = serde_json::to_vec(&config).expect("a worker is started with its configuration");
             assert_eq!(serde_json::from_slice::<Config>(&json).unwrap(), config);
         }
         Err(error) => usage::check(&Exit::from(error)),

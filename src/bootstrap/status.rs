@@ -1,4 +1,4 @@
-//! What the status process is born with: one listening socket, the scoreboard, and its supervisor's life line.
+//! What the status process is started with: one listening socket, the scoreboard, and its supervisor's life line.
 
 use std::ffi::OsString;
 use std::io;
@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Control, SupervisorControl, WorkerControl, check_each_is_named_once, read_birth, spawn};
+use super::{
+    ControlChannel, SupervisorControl, WorkerControl, check_each_is_named_once, read_bootstrap, spawn,
+};
 use crate::config::Config;
 use crate::scoreboard::{Dimensions, Scoreboard};
 use crate::sys::control_socket::ControlSocket;
@@ -14,7 +16,7 @@ use crate::sys::process;
 
 /// What the status process is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatusBirth {
+pub struct StatusBootstrap {
     /// The configuration of the server.
     pub config: Config,
     /// The core its executor is pinned to.
@@ -28,11 +30,11 @@ pub struct StatusBirth {
 /// What it is given.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusInheritance<'a> {
-    /// The command it runs, but for its last argument, the number of the birth's descriptor.
+    /// The command it runs, but for its last argument, the number of its bootstrap descriptor.
     pub command: &'a [OsString],
-    /// See [`StatusBirth::config`].
+    /// See [`StatusBootstrap::config`].
     pub config: &'a Config,
-    /// See [`StatusBirth::core`].
+    /// See [`StatusBootstrap::core`].
     pub core: usize,
     /// The socket it listens on.
     pub listener: BorrowedFd<'a>,
@@ -46,10 +48,10 @@ pub struct StatusInheritance<'a> {
 /// says nothing.
 ///
 /// # Errors
-/// As of [`super::bear`].
-pub fn bear(inheritance: &StatusInheritance<'_>) -> io::Result<(u32, SupervisorControl)> {
+/// As of [`super::spawn_worker`].
+pub fn spawn_status(inheritance: &StatusInheritance<'_>) -> io::Result<(u32, SupervisorControl)> {
     let (parent, child) = ControlSocket::pair()?;
-    let birth = StatusBirth {
+    let bootstrap = StatusBootstrap {
         config: inheritance.config.clone(),
         core: inheritance.core,
         listener: inheritance.listener.as_raw_fd(),
@@ -58,14 +60,17 @@ pub fn bear(inheritance: &StatusInheritance<'_>) -> io::Result<(u32, SupervisorC
         dimensions: inheritance.dimensions,
     };
     let inherited = vec![child.as_fd(), inheritance.scoreboard, inheritance.listener];
-    Ok((spawn(inheritance.command, &birth, inherited, process::Start::default())?, Control::new(parent)))
+    Ok((
+        spawn(inheritance.command, &bootstrap, inherited, process::Start::default())?,
+        ControlChannel::new(parent),
+    ))
 }
 
-/// The status process when it has just been born.
+/// The status process that has just started.
 #[derive(Debug)]
-pub struct StatusNewborn {
+pub struct StatusResources {
     /// What it was told.
-    pub birth: StatusBirth,
+    pub bootstrap: StatusBootstrap,
     /// The listening socket. Non-blocking, and to stay so: the one that comes after it uses it as well.
     pub listener: OwnedFd,
     /// Ends with its supervisor.
@@ -74,17 +79,18 @@ pub struct StatusNewborn {
     pub scoreboard: Scoreboard,
 }
 
-impl StatusNewborn {
-    /// Takes what the supervisor left under the descriptor `birth`. To be called once, first of all.
+impl StatusResources {
+    /// Takes what the supervisor left under the descriptor `bootstrap`. To be called once, first of all.
     ///
     /// # Errors
     /// `InvalidData` when this process was not started by a supervisor of this version.
-    pub fn receive(birth: RawFd) -> io::Result<Self> {
-        let birth: StatusBirth = read_birth(process::adopt(birth)?)?;
-        check_each_is_named_once(vec![birth.listener, birth.control, birth.scoreboard])?;
-        let listener = process::adopt(birth.listener)?;
-        let control = Control::new(process::adopt(birth.control)?.into());
-        let scoreboard = Scoreboard::open(process::adopt(birth.scoreboard)?.as_fd(), birth.dimensions)?;
-        Ok(Self { birth, listener, control, scoreboard })
+    pub fn receive(bootstrap: RawFd) -> io::Result<Self> {
+        let bootstrap: StatusBootstrap = read_bootstrap(process::adopt(bootstrap)?)?;
+        check_each_is_named_once(vec![bootstrap.listener, bootstrap.control, bootstrap.scoreboard])?;
+        let listener = process::adopt(bootstrap.listener)?;
+        let control = ControlChannel::new(process::adopt(bootstrap.control)?.into());
+        let scoreboard =
+            Scoreboard::open(process::adopt(bootstrap.scoreboard)?.as_fd(), bootstrap.dimensions)?;
+        Ok(Self { bootstrap, listener, control, scoreboard })
     }
 }

@@ -10,22 +10,22 @@ use crate::gateway;
 
 /// What `spawning.upgrade` takes the connection over by. The application is done with it when this is collected.
 #[pyclass(module = "spawning._core")]
-pub(super) struct Handover {
-    handover: gateway::Handover,
+pub(super) struct UpgradeHandle {
+    upgrade: gateway::Upgrade,
     early: Vec<u8>,
 }
 
-impl Handover {
+impl UpgradeHandle {
     /// Offers the connection, and the bytes that came `early`, to the application: as `spawning.socket`, and as
     /// `werkzeug.socket`, where simple-websocket and what is built on it look for it.
     pub(super) fn offer(
         environ: Bound<'_, PyDict>,
-        handover: gateway::Handover,
+        upgrade: gateway::Upgrade,
         early: Vec<u8>,
     ) -> PyResult<Bound<'_, PyDict>> {
         let py = environ.py();
         let class = py.import("spawning.upgrade")?.getattr(intern!(py, "UpgradeSocket"))?;
-        let socket = class.call1((Self { handover, early },))?;
+        let socket = class.call1((Self { upgrade, early },))?;
         environ.set_item(intern!(py, "spawning.socket"), &socket)?;
         environ.set_item(intern!(py, "werkzeug.socket"), socket)?;
         Ok(environ)
@@ -33,10 +33,10 @@ impl Handover {
 }
 
 #[pymethods]
-impl Handover {
+impl UpgradeHandle {
     /// The descriptor and the bytes that came early.
     fn take<'py>(&mut self, py: Python<'py>) -> PyResult<(i32, Bound<'py, PyBytes>)> {
-        let descriptor = self.handover.take()?;
+        let descriptor = self.upgrade.take()?;
         Ok((descriptor.into_raw_fd(), PyBytes::new(py, &std::mem::take(&mut self.early))))
     }
 }

@@ -9,20 +9,20 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::accept::accept;
-use super::control::{Control, Pulse};
+use super::connection_limit::ConnectionLimit;
+use super::control::{ControlLoop, Heartbeat};
 use super::cpu_clocks::CpuClocks;
-use super::dispatch::{Desk, Load, Supplies};
+use super::dispatch::{ExecutorContext, ExecutorResources, Load};
 use super::logs::Logs;
 use super::notices::{Notice, Notices};
-use super::places::Places;
 use super::spill::Storage;
-use super::watch::Watch as FileWatch;
-use crate::birth::{self, Birth, Newborn};
+use super::watch::FileWatch;
+use crate::bootstrap::{self, Bootstrap, WorkerResources};
 use crate::config::{Config, Pin};
 use crate::gateway::{Application, LoadFailure, Outbox, Queue, Request, ThreadStat, ThreadWatch};
-use crate::limits::JOIN_PATIENCE;
+use crate::limits::JOIN_TIMEOUT;
 use crate::reactor::{Executor, Wake, WakeHandle};
-use crate::scheduler::Cores;
+use crate::scheduler::CoreCount;
 use crate::scoreboard::{Scoreboard, ThreadScore};
 use crate::sys::eventfd::EventFd;
 use crate::sys::fork::{self, PrivateFd};
@@ -31,7 +31,7 @@ use crate::sys::thread::{ThreadClock, ThreadState};
 use crate::sys::{affinity, clock, process};
 
 /// The exit status of a worker that its supervisor gave no place to (`EX_SOFTWARE` of sysexits.h).
-const EXIT_NO_SEAT: i32 = 70;
+const EXIT_NO_ROW: i32 = 70;
 /// The exit status of a worker that gets nothing from the operating system (`EX_OSERR` of sysexits.h).
 const EXIT_OPERATING_SYSTEM: i32 = 71;
 /// The exit status of a worker whose application threads did not end.
@@ -52,12 +52,12 @@ pub(super) enum Phase {
 
 /// The phase, as the main thread tells it to the executors.
 #[derive(Debug)]
-pub(super) struct Life {
+pub(super) struct Lifecycle {
     phase: AtomicU8,
     outboxes: Vec<Arc<Outbox>>,
 }
 
-impl Life {
+impl Lifecycle {
     fn new(outboxes: Vec<Arc<Outbox>>) -> Self {
         Self { phase: AtomicU8::new(Phase::Waiting as u8), outboxes }
     }
@@ -91,20 +91,22 @@ impl Life {
 }
 
 /// Lives a worker's life on the process's main thread; returns the process's exit status.
-pub fn run(newborn: Newborn, application: &Arc<dyn Application>) -> i32 {
-    let Newborn { birth, listeners, control, scoreboard } = newborn;
-    let config = Arc::new(birth.config.clone());
+pub fn run(resources: WorkerResources, application: &Arc<dyn Application>) -> i32 {
+    let WorkerResources { bootstrap, listeners, control, scoreboard } = resources;
+    let config = Arc::new(bootstrap.config.clone());
     // Before the application is loaded, so that its threads stay beside their executor as well.
     if config.pin == Pin::All
-        && let Err(error) = affinity::pin_this_thread(&birth.cores)
+        && let Err(error) = affinity::pin_this_thread(&bootstrap.cores)
     {
-        tracing::warn!(%error, cores = ?birth.cores, "cannot pin this worker to its cores");
+        tracing::warn!(%error, cores = ?bootstrap.cores, "cannot pin this worker to its cores");
     }
     if let Err(error) = fork::guard_children() {
         tracing::error!(%error, "cannot guard what this worker holds from processes that the application forks");
         return EXIT_OPERATING_SYSTEM;
     }
-    let Some(pulse) = Pulse::new(&scoreboard, birth.seat, birth.cores.len()) else { return EXIT_NO_SEAT };
+    let Some(heartbeat) = Heartbeat::new(&scoreboard, bootstrap.row, bootstrap.cores.len()) else {
+        return EXIT_NO_ROW;
+    };
     let notices = match Notices::new() {
         Ok(notices) => Arc::new(notices),
         Err(error) => {
@@ -113,10 +115,10 @@ pub fn run(newborn: Newborn, application: &Arc<dyn Application>) -> i32 {
         }
     };
     let watch = watch_files(&config, &notices);
-    let control = Control::new(
+    let control = ControlLoop::new(
         control,
         Arc::clone(application),
-        pulse,
+        heartbeat,
         Arc::clone(&notices),
         watch,
         Arc::clone(&config),
@@ -124,14 +126,14 @@ pub fn run(newborn: Newborn, application: &Arc<dyn Application>) -> i32 {
     if let Err(failure) = application.load() {
         return control.fail(failure);
     }
-    match Crew::start(&config, &birth, &scoreboard, listeners, &notices, application.as_ref()) {
-        Ok(crew) => {
+    match WorkerThreads::start(&config, &bootstrap, &scoreboard, listeners, &notices, application.as_ref()) {
+        Ok(threads) => {
             control.ready();
             // Nothing here may lie on this thread's stack, of which green threads move parts aside.
             let beside = Arc::clone(application);
             application.run_beside(Box::new(move || {
-                control.follow(&crew.life, &crew.logs, &crew.ended);
-                crew.finish(beside.as_ref())
+                control.follow(&threads.lifecycle, &threads.logs, &threads.ended);
+                threads.finish(beside.as_ref())
             }))
         }
         Err(failure) => control.fail(failure),
@@ -148,8 +150,8 @@ fn watch_files(config: &Config, notices: &Arc<Notices>) -> Option<FileWatch> {
 }
 
 /// The threads of a worker.
-struct Crew {
-    life: Arc<Life>,
+struct WorkerThreads {
+    lifecycle: Arc<Lifecycle>,
     queue: Arc<Queue>,
     executors: Vec<JoinHandle<()>>,
     /// Executors that have not ended.
@@ -159,89 +161,89 @@ struct Crew {
     logs: Logs,
 }
 
-impl Crew {
+impl WorkerThreads {
     /// Starts the application's threads, then one executor for each core. Returns once every executor runs.
     fn start(
         config: &Arc<Config>,
-        birth: &Birth,
+        bootstrap: &Bootstrap,
         scoreboard: &Scoreboard,
         listeners: Vec<PrivateFd>,
         notices: &Arc<Notices>,
         application: &dyn Application,
     ) -> Result<Self, LoadFailure> {
         let logs = Logs::open(config).map_err(|error| cannot("open the access log", &error))?;
-        let wakes: io::Result<Vec<Wake>> = birth.cores.iter().map(|_| Wake::new()).collect();
+        let wakes: io::Result<Vec<Wake>> = bootstrap.cores.iter().map(|_| Wake::new()).collect();
         let wakes = wakes.map_err(|error| cannot("make an executor's bell", &error))?;
         let outboxes: Vec<Arc<Outbox>> =
             wakes.iter().map(|wake| Arc::new(outbox(wake.handle(), config))).collect();
-        let all = birth.cores.len();
-        let cores = Cores { all, usable: if application.is_parallel() { all } else { 1 } };
+        let all = bootstrap.cores.len();
+        let cores = CoreCount { all, usable: if application.is_parallel() { all } else { 1 } };
         let (length_max, threads) = (config.queue_length_max, config.application_threads());
         let queue = Arc::new(Queue::new(length_max, threads, cores, outboxes.clone()));
         let mourners = Arc::clone(notices);
         queue.when_a_thread_dies(move || mourners.post(Notice::ThreadDied));
-        application.start(&queue, watches(config, scoreboard, birth.seat))?;
+        application.start(&queue, watches(config, scoreboard, bootstrap.row))?;
         let ended = EventFd::new().map_err(|error| cannot("make an event counter", &error))?;
-        let mut crew = Self {
-            life: Arc::new(Life::new(outboxes.clone())),
+        let mut threads = Self {
+            lifecycle: Arc::new(Lifecycle::new(outboxes.clone())),
             queue,
             executors: Vec::new(),
-            alive: Arc::new(AtomicUsize::new(birth.cores.len())),
+            alive: Arc::new(AtomicUsize::new(bootstrap.cores.len())),
             ended: Arc::new(ended),
             logs,
         };
         let listeners: Vec<Arc<PrivateFd>> = listeners.into_iter().map(Arc::new).collect();
-        let places = Arc::new(Places::new(config.connections_max, OPEN_FILES.hard()));
+        let connection_limit = Arc::new(ConnectionLimit::new(config.connections_max, OPEN_FILES.hard()));
         let storage = Arc::new(Storage::new(&config.spill));
         let clocks = Arc::new(CpuClocks::new(all));
         let (started, starts) = channel();
         for (index, (wake, outbox)) in wakes.into_iter().zip(outboxes).enumerate() {
-            let supplies = Supplies {
+            let resources = ExecutorResources {
                 config: Arc::clone(config),
-                life: Arc::clone(&crew.life),
-                load: Load::new(scoreboard, birth.seat, index)
-                    .ok_or_else(|| cannot("find its seat", &"no such seat"))?,
+                lifecycle: Arc::clone(&threads.lifecycle),
+                load: Load::new(scoreboard, bootstrap.row, index)
+                    .ok_or_else(|| cannot("find its row", &"no such row"))?,
                 outbox,
-                queue: Arc::clone(&crew.queue),
-                log: crew.logs.access_log(),
+                queue: Arc::clone(&threads.queue),
+                log: threads.logs.access_log(),
                 notices: Arc::clone(notices),
-                places: Arc::clone(&places),
+                connection_limit: Arc::clone(&connection_limit),
                 storage: Arc::clone(&storage),
                 clocks: Arc::clone(&clocks),
                 index,
             };
-            let core = birth.cores.get(index).copied().filter(|_| config.pin != Pin::None);
-            let seat = ExecutorSeat { index, core, wake };
-            crew.spawn(seat, supplies, listeners.clone(), &started)
+            let core = bootstrap.cores.get(index).copied().filter(|_| config.pin != Pin::None);
+            let placement = ExecutorPlacement { index, core, wake };
+            threads
+                .spawn(placement, resources, listeners.clone(), &started)
                 .map_err(|error| cannot("start an executor's thread", &error))?;
         }
         drop(started);
         starts.iter().collect::<Result<(), LoadFailure>>()?;
-        Ok(crew)
+        Ok(threads)
     }
 
     fn spawn(
         &mut self,
-        seat: ExecutorSeat,
-        supplies: Supplies,
+        placement: ExecutorPlacement,
+        resources: ExecutorResources,
         listeners: Vec<Arc<PrivateFd>>,
         started: &Sender<Result<(), LoadFailure>>,
     ) -> io::Result<()> {
         let (started, alive, ended) = (started.clone(), Arc::clone(&self.alive), Arc::clone(&self.ended));
-        let event_loop = birth::event_loop(&supplies.config);
+        let event_loop = bootstrap::event_loop(&resources.config);
         let thread = std::thread::Builder::new().name("glommio".to_owned()).spawn(move || {
-            let executor = Executor::new(seat.core, event_loop);
+            let executor = Executor::new(placement.core, event_loop);
             // Only now, so that the helper thread that glommio has just started is not called an executor as well.
-            process::name_this_thread(&format!("executor-{}", seat.index));
+            process::name_this_thread(&format!("executor-{}", placement.index));
             let outcome = executor.as_ref().map(drop);
             let _ = started.send(outcome.map_err(|error| cannot("start an executor", error)));
             drop(started);
             let Ok(executor) = executor else { return };
-            supplies.clocks.begin(seat.index);
-            if let Err(error) =
-                executor.run(seat.wake, |reactor| attend(Rc::new(Desk::new(reactor, supplies)), listeners))
-            {
-                tracing::error!(%error, core = ?seat.core, "an executor ended; its connections are lost");
+            resources.clocks.begin(placement.index);
+            let main = |reactor| attend(Rc::new(ExecutorContext::new(reactor, resources)), listeners);
+            if let Err(error) = executor.run(placement.wake, main) {
+                tracing::error!(%error, core = ?placement.core, "an executor ended; its connections are lost");
             }
             if alive.fetch_sub(1, Ordering::AcqRel) == 1 {
                 ended.raise();
@@ -257,14 +259,14 @@ impl Crew {
             let _ = executor.join();
         }
         self.queue.close();
-        let all_ended = application.join(JOIN_PATIENCE);
+        let all_ended = application.join(JOIN_TIMEOUT);
         self.logs.finish();
         if all_ended { 0 } else { EXIT_THREADS_LEFT }
     }
 }
 
 /// Where an executor runs and how it is woken.
-struct ExecutorSeat {
+struct ExecutorPlacement {
     index: usize,
     /// `None` where the kernel decides.
     core: Option<usize>,
@@ -272,18 +274,18 @@ struct ExecutorSeat {
 }
 
 /// How application threads show on the scoreboard what they do.
-struct Watch {
+struct AppThreadWatch {
     index: usize,
     score: ThreadScore,
     /// Whether somebody looks at what the thread works on.
     is_watched: bool,
 }
 
-impl ThreadWatch for Watch {
+impl ThreadWatch for AppThreadWatch {
     fn begin(&self) -> Arc<dyn ThreadStat> {
         // Python names its threads for the operating system only since 3.14.
         process::name_this_thread(&format!("app-{}", self.index));
-        Arc::new(Stat {
+        Arc::new(AppThreadStat {
             clock: ThreadClock::of_this_thread().ok(),
             state: ThreadState::of_this_thread().ok(),
         })
@@ -305,12 +307,12 @@ impl ThreadWatch for Watch {
 
 /// What the system tells of an application thread. Where it does not, no request seems to compute for long, and no
 /// thread to lack a core.
-struct Stat {
+struct AppThreadStat {
     clock: Option<ThreadClock>,
     state: Option<ThreadState>,
 }
 
-impl ThreadStat for Stat {
+impl ThreadStat for AppThreadStat {
     fn cpu(&self) -> Duration {
         self.clock.map_or(Duration::ZERO, ThreadClock::read)
     }
@@ -320,10 +322,11 @@ impl ThreadStat for Stat {
     }
 }
 
-fn watches(config: &Config, scoreboard: &Scoreboard, seat: usize) -> Vec<Box<dyn ThreadWatch>> {
+fn watches(config: &Config, scoreboard: &Scoreboard, row: usize) -> Vec<Box<dyn ThreadWatch>> {
     let is_watched = config.status.is_some();
-    let watches = (0..config.application_threads())
-        .filter_map(|index| Some(Watch { index, score: scoreboard.thread(seat, index)?, is_watched }));
+    let watches = (0..config.application_threads()).filter_map(|index| {
+        Some(AppThreadWatch { index, score: scoreboard.thread(row, index)?, is_watched })
+    });
     watches.map(|watch| Box::new(watch) as Box<dyn ThreadWatch>).collect()
 }
 
@@ -332,19 +335,21 @@ fn outbox(executor: WakeHandle, config: &Config) -> Outbox {
 }
 
 /// The main task of an executor.
-async fn attend(desk: Rc<Desk>, listeners: Vec<Arc<PrivateFd>>) {
-    desk.reactor.set_turn(Rc::<Desk>::clone(&desk));
-    desk.until(|desk| desk.phase() >= Phase::Accepting).await;
+async fn attend(executor: Rc<ExecutorContext>, listeners: Vec<Arc<PrivateFd>>) {
+    executor.reactor.set_turn(Rc::<ExecutorContext>::clone(&executor));
+    executor.until(|executor| executor.phase() >= Phase::Accepting).await;
     for listener in listeners {
-        desk.reactor.spawn(accept(Rc::clone(&desk), listener));
+        executor.reactor.spawn(accept(Rc::clone(&executor), listener));
     }
-    desk.until(|desk| {
-        desk.phase() >= Phase::Stopping || (desk.phase() >= Phase::Draining && desk.connections() == 0)
-    })
-    .await;
+    executor
+        .until(|executor| {
+            executor.phase() >= Phase::Stopping
+                || (executor.phase() >= Phase::Draining && executor.connections() == 0)
+        })
+        .await;
     // Who is told so only now may have something to log.
-    desk.reactor.next_turn().await;
-    desk.close_log();
+    executor.reactor.next_turn().await;
+    executor.close_log();
 }
 
 fn cannot(action: &str, error: &dyn std::fmt::Display) -> LoadFailure {

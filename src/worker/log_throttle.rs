@@ -6,11 +6,11 @@ use crate::limits::WARN_PAUSE;
 
 /// Something that is said, but not each time.
 #[derive(Debug, Default)]
-pub(super) struct Seldom {
+pub(super) struct LogThrottle {
     due_at_ms: AtomicU64,
 }
 
-impl Seldom {
+impl LogThrottle {
     /// Whether to say it now, by a clock of the caller's.
     pub(super) fn is_due(&self, now_ms: u64) -> bool {
         let pause_ms = u64::try_from(WARN_PAUSE.as_millis()).unwrap_or(u64::MAX);
@@ -25,10 +25,10 @@ mod tests {
 
     #[test]
     fn a_thing_is_said_once_in_a_while() {
-        let seldom = Seldom::default();
+        let log_throttle = LogThrottle::default();
         let pause_ms = u64::try_from(WARN_PAUSE.as_millis()).unwrap();
         let said: Vec<bool> =
-            [5, 6, pause_ms, pause_ms + 5, pause_ms + 6].map(|at| seldom.is_due(at)).to_vec();
+            [5, 6, pause_ms, pause_ms + 5, pause_ms + 6].map(|at| log_throttle.is_due(at)).to_vec();
         assert_eq!(said, [true, false, false, true, false]);
     }
 }

@@ -5,30 +5,30 @@ use super::*;
 const MIB: u64 = 1024 * 1024;
 const SECOND: Duration = Duration::from_secs(1);
 
-fn worker(number: u64) -> Sighting {
-    Sighting {
+fn worker(number: u64) -> WorkerSample {
+    WorkerSample {
         id: WorkerId::of_nobody(number),
         age: Duration::from_secs(1000),
         requests: 0,
-        main_silence: Duration::ZERO,
-        executor_silences: vec![Duration::ZERO; 2],
+        main_heartbeat_age: Duration::ZERO,
+        executor_heartbeat_ages: vec![Duration::ZERO; 2],
         memory_bytes: None,
     }
 }
 
 /// What a judge of `limits` who has been looking every second for an hour says of `worker`.
-fn judged(limits: WorkerLimits, worker: Sighting) -> Vec<Verdict> {
-    let (mut judge, began) = (Judge::new(limits, 1), Instant::now());
+fn judged(limits: WorkerLimits, worker: WorkerSample) -> Vec<LimitAction> {
+    let (mut limit_check, began) = (LimitCheck::new(limits, 1), Instant::now());
     let mut now = began;
     while now < began + Duration::from_secs(3600) {
-        assert_eq!(judge.look(&[], Unrest::None, None, now), []);
-        now += judge.pause().unwrap_or(SECOND);
+        assert_eq!(limit_check.look(&[], Unrest::None, None, now), []);
+        now += limit_check.pause().unwrap_or(SECOND);
     }
-    judge.look(&[worker], Unrest::None, None, now)
+    limit_check.look(&[worker], Unrest::None, None, now)
 }
 
-fn replaced(verdicts: &[Verdict]) -> Option<(&str, Farewell)> {
-    let [Verdict::Replace(_, replacement)] = verdicts else { return None };
+fn replaced(actions: &[LimitAction]) -> Option<(&str, Farewell)> {
+    let [LimitAction::Replace(_, replacement)] = actions else { return None };
     Some((replacement.reason.as_str(), replacement.farewell))
 }
 
@@ -38,53 +38,57 @@ fn stuck() -> WorkerLimits {
 
 #[test]
 fn without_limits_nobody_looks_and_nobody_goes() {
-    let judge = Judge::new(WorkerLimits::default(), 1);
-    assert_eq!(judge.pause(), None);
-    let silent = Sighting { main_silence: 1000 * SECOND, requests: u64::MAX, ..worker(1) };
+    let limit_check = LimitCheck::new(WorkerLimits::default(), 1);
+    assert_eq!(limit_check.pause(), None);
+    let silent = WorkerSample { main_heartbeat_age: 1000 * SECOND, requests: u64::MAX, ..worker(1) };
     assert_eq!(judged(WorkerLimits::default(), silent), []);
 }
 
 #[test]
 fn an_idle_server_is_woken_no_more_than_it_must() {
-    assert_eq!(Judge::new(stuck(), 1).pause(), Some(15 * SECOND));
+    assert_eq!(LimitCheck::new(stuck(), 1).pause(), Some(15 * SECOND));
     let aged = WorkerLimits { age_max: Some(SECOND), ..stuck() };
-    assert_eq!(Judge::new(aged, 1).pause(), Some(SECOND));
+    assert_eq!(LimitCheck::new(aged, 1).pause(), Some(SECOND));
 }
 
 #[test]
 fn a_silent_main_thread_is_killed_once_replaced_and_a_silent_executor_drained() {
-    let main = Sighting { main_silence: 61 * SECOND, ..worker(1) };
+    let main = WorkerSample { main_heartbeat_age: 61 * SECOND, ..worker(1) };
     let (reason, farewell) = replaced(&judged(stuck(), main)).map(|it| (it.0.to_owned(), it.1)).unwrap();
     assert!(reason.starts_with("the main thread") && reason.contains("60 s (--stuck-timeout)"), "{reason}");
     assert_eq!(farewell, Farewell::Kill);
-    let executor = Sighting { executor_silences: vec![SECOND, 61 * SECOND], ..worker(1) };
-    let verdicts = judged(stuck(), executor);
+    let executor = WorkerSample { executor_heartbeat_ages: vec![SECOND, 61 * SECOND], ..worker(1) };
+    let actions = judged(stuck(), executor);
     assert_eq!(
-        replaced(&verdicts),
+        replaced(&actions),
         Some(("executor 1 has shown no life for 60 s (--stuck-timeout)", Farewell::Drain))
     );
-    assert_eq!(judged(stuck(), Sighting { main_silence: 60 * SECOND, ..worker(1) }), []);
-    let neither = Sighting { main_silence: 50 * SECOND, executor_silences: vec![70 * SECOND], ..worker(1) };
+    assert_eq!(judged(stuck(), WorkerSample { main_heartbeat_age: 60 * SECOND, ..worker(1) }), []);
+    let neither = WorkerSample {
+        main_heartbeat_age: 50 * SECOND,
+        executor_heartbeat_ages: vec![70 * SECOND],
+        ..worker(1)
+    };
     assert_eq!(judged(stuck(), neither), [], "nobody has roused the executor");
-    let newborn = Sighting { main_silence: 61 * SECOND, age: SECOND, ..worker(1) };
+    let newborn = WorkerSample { main_heartbeat_age: 61 * SECOND, age: SECOND, ..worker(1) };
     assert_eq!(judged(stuck(), newborn), [], "silence begins with service");
 }
 
 #[test]
 fn after_a_suspension_everybody_has_time_to_show_life() {
-    let (mut judge, mut now) = (Judge::new(stuck(), 1), Instant::now());
-    let silent = [Sighting { main_silence: 1000 * SECOND, ..worker(1) }];
+    let (mut limit_check, mut now) = (LimitCheck::new(stuck(), 1), Instant::now());
+    let silent = [WorkerSample { main_heartbeat_age: 1000 * SECOND, ..worker(1) }];
     for _ in 0..5 {
-        assert_eq!(judge.look(&silent, Unrest::None, None, now), []);
+        assert_eq!(limit_check.look(&silent, Unrest::None, None, now), []);
         now += 3600 * SECOND;
     }
     now -= 3600 * SECOND;
     for _ in 0..4 {
         now += 15 * SECOND;
-        assert_eq!(judge.look(&silent, Unrest::None, None, now), []);
+        assert_eq!(limit_check.look(&silent, Unrest::None, None, now), []);
     }
     now += 15 * SECOND;
-    assert!(replaced(&judge.look(&silent, Unrest::None, None, now)).is_some(), "but not for ever");
+    assert!(replaced(&limit_check.look(&silent, Unrest::None, None, now)).is_some(), "but not for ever");
 }
 
 #[test]
@@ -93,11 +97,11 @@ fn age_and_requests_have_a_jitter_within_bounds() {
     let busy = WorkerLimits { requests_max: Some(100), requests_jitter: 50, ..WorkerLimits::default() };
     let (mut ages, mut counts) = (Vec::new(), Vec::new());
     for number in 0..200 {
-        let goes = |limits: &WorkerLimits, worker: Sighting| {
-            !Judge::new(limits.clone(), 1).look(&[worker], Unrest::None, None, Instant::now()).is_empty()
+        let goes = |limits: &WorkerLimits, worker: WorkerSample| {
+            !LimitCheck::new(limits.clone(), 1).look(&[worker], Unrest::None, None, Instant::now()).is_empty()
         };
-        let at = |seconds| Sighting { age: seconds * SECOND, ..worker(number) };
-        let with = |requests| Sighting { requests, ..worker(number) };
+        let at = |seconds| WorkerSample { age: seconds * SECOND, ..worker(number) };
+        let with = |requests| WorkerSample { requests, ..worker(number) };
         ages.push((0..200).find(|seconds| goes(&by_age, at(*seconds))).unwrap());
         counts.push((0..200).find(|requests| goes(&busy, with(*requests))).unwrap());
     }
@@ -113,36 +117,37 @@ fn age_and_requests_have_a_jitter_within_bounds() {
 #[test]
 fn those_who_can_wait_go_one_at_a_time() {
     let limits = WorkerLimits { requests_max: Some(1), ..WorkerLimits::default() };
-    let mut judge = Judge::new(limits, 1);
-    let workers = [1, 2, 3].map(|number| Sighting { requests: 5, ..worker(number) });
+    let mut limit_check = LimitCheck::new(limits, 1);
+    let workers = [1, 2, 3].map(|number| WorkerSample { requests: 5, ..worker(number) });
     let now = Instant::now();
-    assert_eq!(judge.look(&workers, Unrest::Starting, None, now), []);
-    let verdicts = judge.look(&workers, Unrest::Leaving, None, now);
-    assert_eq!(replaced(&verdicts), Some(("it has had 5 requests (--max-requests)", Farewell::Drain)));
-    let older = Sighting { age: 2000 * SECOND, ..workers[1].clone() };
+    assert_eq!(limit_check.look(&workers, Unrest::Starting, None, now), []);
+    let actions = limit_check.look(&workers, Unrest::Leaving, None, now);
+    assert_eq!(replaced(&actions), Some(("it has had 5 requests (--max-requests)", Farewell::Drain)));
+    let older = WorkerSample { age: 2000 * SECOND, ..workers[1].clone() };
     let id = older.id;
-    let verdicts = judge.look(&[workers[0].clone(), older, workers[2].clone()], Unrest::None, None, now);
-    assert!(matches!(&verdicts[..], [Verdict::Replace(oldest, _)] if *oldest == id), "{verdicts:?}");
+    let actions = limit_check.look(&[workers[0].clone(), older, workers[2].clone()], Unrest::None, None, now);
+    assert!(matches!(&actions[..], [LimitAction::Replace(oldest, _)] if *oldest == id), "{actions:?}");
 }
 
 #[test]
 fn one_worker_too_large_is_replaced_but_not_a_young_one() {
     let limits = WorkerLimits { worker_memory_bytes_max: Some(100 * MIB), ..WorkerLimits::default() };
-    let large = Sighting { memory_bytes: Some(101 * MIB), ..worker(1) };
-    let verdicts = judged(limits.clone(), large.clone());
+    let large = WorkerSample { memory_bytes: Some(101 * MIB), ..worker(1) };
+    let actions = judged(limits.clone(), large.clone());
     let expected = ("it has 101 MiB, more than 100 MiB (--max-worker-memory)", Farewell::Drain);
-    assert_eq!(replaced(&verdicts), Some(expected));
-    assert_eq!(judged(limits.clone(), Sighting { age: SECOND, ..large }), []);
-    assert_eq!(judged(limits, Sighting { memory_bytes: Some(100 * MIB), ..worker(1) }), []);
+    assert_eq!(replaced(&actions), Some(expected));
+    assert_eq!(judged(limits.clone(), WorkerSample { age: SECOND, ..large }), []);
+    assert_eq!(judged(limits, WorkerSample { memory_bytes: Some(100 * MIB), ..worker(1) }), []);
 }
 
 #[test]
 fn a_server_that_stays_too_large_reloads_ever_more_rarely() {
     let limits = WorkerLimits { memory_bytes_max: Some(100 * MIB), ..WorkerLimits::default() };
-    let (mut judge, began) = (Judge::new(limits, 1), Instant::now());
+    let (mut limit_check, began) = (LimitCheck::new(limits, 1), Instant::now());
     let workers = [worker(1)];
     let mut reloads = |bytes: u64, seconds: std::ops::Range<u32>| -> Vec<u32> {
-        let mut look = |second: u32| judge.look(&workers, Unrest::None, Some(bytes), began + second * SECOND);
+        let mut look =
+            |second: u32| limit_check.look(&workers, Unrest::None, Some(bytes), began + second * SECOND);
         seconds.filter(|second| !look(*second).is_empty()).collect()
     };
     assert_eq!(reloads(101 * MIB, 0..100), [0, 5, 15, 35, 75]);
@@ -153,8 +158,8 @@ fn a_server_that_stays_too_large_reloads_ever_more_rarely() {
 #[test]
 fn the_memory_of_those_who_leave_is_nobodys_fault() {
     let limits = WorkerLimits { memory_bytes_max: Some(100 * MIB), ..WorkerLimits::default() };
-    let mut judge = Judge::new(limits, 1);
+    let mut limit_check = LimitCheck::new(limits, 1);
     for unrest in [Unrest::Leaving, Unrest::Starting] {
-        assert_eq!(judge.look(&[worker(1)], unrest, Some(200 * MIB), Instant::now()), []);
+        assert_eq!(limit_check.look(&[worker(1)], unrest, Some(200 * MIB), Instant::now()), []);
     }
 }

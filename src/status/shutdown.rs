@@ -1,17 +1,17 @@
-//! Closing time: another status process answers at the same address, and this one sends its last answers.
+//! The shutdown: another status process answers at the same address, and this one sends its last answers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::reactor::WakeHandle;
 
-/// Whether it is closing time, as the main thread tells the one that serves.
+/// Whether the shutdown has begun, as the main thread tells the executor.
 #[derive(Debug)]
-pub(super) struct Closing {
+pub(super) struct Shutdown {
     is_begun: AtomicBool,
     executor: WakeHandle,
 }
 
-impl Closing {
+impl Shutdown {
     pub(super) fn new(executor: WakeHandle) -> Self {
         Self { is_begun: AtomicBool::new(false), executor }
     }

@@ -8,24 +8,24 @@ use crate::reactor::Registration;
 
 /// Connections and listeners, the one that has waited longest first.
 #[derive(Debug, Default)]
-pub(super) struct Unread {
-    waiting: RefCell<VecDeque<(Rc<Registration>, Ticket)>>,
+pub(super) struct PausedReads {
+    waiting: RefCell<VecDeque<(Rc<Registration>, PausedFlag)>>,
 }
 
 /// Whether its owner is among those that wait.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ticket(Rc<Cell<bool>>);
+pub(super) struct PausedFlag(Rc<Cell<bool>>);
 
-impl Unread {
+impl PausedReads {
     /// Whether nobody waits.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.borrow().is_empty()
     }
 
     /// Has the task of `registration` wait, if it does not already.
-    pub(super) fn add(&self, registration: &Rc<Registration>, ticket: &Ticket) {
-        if !ticket.0.replace(true) {
-            self.waiting.borrow_mut().push_back((Rc::clone(registration), ticket.clone()));
+    pub(super) fn add(&self, registration: &Rc<Registration>, paused: &PausedFlag) {
+        if !paused.0.replace(true) {
+            self.waiting.borrow_mut().push_back((Rc::clone(registration), paused.clone()));
         }
     }
 
@@ -33,8 +33,8 @@ impl Unread {
     pub(super) fn wake(&self, count: usize) {
         let mut waiting = self.waiting.borrow_mut();
         let count = count.min(waiting.len());
-        for (registration, ticket) in waiting.drain(..count) {
-            ticket.0.set(false);
+        for (registration, paused) in waiting.drain(..count) {
+            paused.0.set(false);
             registration.wake();
         }
     }

@@ -1,6 +1,7 @@
-//! What a worker is born with, and how it is handed over: the supervisor's side and the worker's side of one protocol.
+//! What a worker is started with, and how it is handed over: the supervisor's side and the worker's side of one
+//! protocol.
 //!
-//! The supervisor writes a [`Birth`] as JSON into a file in memory and executes
+//! The supervisor writes a [`Bootstrap`] as JSON into a file in memory and executes
 //! `python -m spawning.worker <number of that descriptor>`. Of all its descriptors the child inherits that file, the
 //! listening sockets, the scoreboard and one end of a control socket, all under the numbers they have in the parent.
 //! From then on both speak over the control socket: a [`Report`] up, an [`Order`] down, and end of file when the other
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Reactor};
+use crate::config::{Config, ReactorChoice};
 use crate::limits::CONTROL_MESSAGE_BYTES_MAX;
 use crate::scoreboard::{Dimensions, Scoreboard, cut_in_the_middle};
 use crate::sys::control_socket::ControlSocket;
@@ -26,7 +27,7 @@ use crate::sys::{process, shared_memory};
 
 mod status;
 
-pub use status::{StatusBirth, StatusInheritance, StatusNewborn, bear as bear_status};
+pub use status::{StatusBootstrap, StatusInheritance, StatusResources, spawn_status};
 
 /// What a worker says to its supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,17 +72,17 @@ pub enum Order {
 
 /// One end of a control socket, which sends `S` and receives `R`.
 #[derive(Debug)]
-pub struct Control<S, R> {
+pub struct ControlChannel<S, R> {
     socket: ControlSocket,
     messages: PhantomData<fn(S) -> R>,
 }
 
 /// The worker's end: receiving blocks.
-pub type WorkerControl = Control<Report, Order>;
+pub type WorkerControl = ControlChannel<Report, Order>;
 /// The supervisor's end: nothing blocks.
-pub type SupervisorControl = Control<Order, Report>;
+pub type SupervisorControl = ControlChannel<Order, Report>;
 
-impl<S: Serialize, R: DeserializeOwned> Control<S, R> {
+impl<S: Serialize, R: DeserializeOwned> ControlChannel<S, R> {
     fn new(socket: ControlSocket) -> Self {
         Self { socket, messages: PhantomData }
     }
@@ -119,7 +120,7 @@ impl SupervisorControl {
     }
 }
 
-impl<S, R> AsFd for Control<S, R> {
+impl<S, R> AsFd for ControlChannel<S, R> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -139,17 +140,17 @@ fn encode_report(report: &Report) -> io::Result<Vec<u8>> {
     Ok(encoded)
 }
 
-/// What a worker is born with.
+/// What a worker is started with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Birth {
+pub struct Bootstrap {
     /// The configuration of the server.
     pub config: Config,
     /// The generation it belongs to, counted from 1.
     pub generation: u64,
     /// Which of its generation's processes it is, counted from 0.
     pub slot: usize,
-    /// Its seat on the scoreboard.
-    pub seat: usize,
+    /// Its row on the scoreboard.
+    pub row: usize,
     /// The cores its executors are pinned to, one executor each.
     pub cores: Vec<usize>,
     /// The process that started it.
@@ -165,20 +166,20 @@ pub struct Birth {
 /// What executors run on, as the supervisor has found that they can.
 pub fn event_loop(config: &Config) -> EventLoop {
     match config.reactor {
-        Reactor::Auto => EventLoop::Auto,
-        Reactor::IoUring => EventLoop::IoUring,
-        Reactor::Epoll => EventLoop::Epoll,
+        ReactorChoice::Auto => EventLoop::Auto,
+        ReactorChoice::IoUring => EventLoop::IoUring,
+        ReactorChoice::Epoll => EventLoop::Epoll,
     }
 }
 
 /// What all workers of one supervisor have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct Inheritance<'a> {
-    /// The command a worker runs, but for its last argument, the number of the birth's descriptor.
+    /// The command a worker runs, but for its last argument, the number of its bootstrap descriptor.
     pub command: &'a [OsString],
     /// The configuration of the server.
     pub config: &'a Config,
-    /// See [`Birth::private_directory`].
+    /// See [`Bootstrap::private_directory`].
     pub private_directory: Option<&'a Path>,
     /// Where they start.
     pub start: process::Start<'a>,
@@ -192,14 +193,14 @@ pub struct Inheritance<'a> {
 
 /// What distinguishes one worker from its siblings.
 #[derive(Clone, Debug)]
-pub struct Place {
-    /// See [`Birth::generation`].
+pub struct WorkerPlacement {
+    /// See [`Bootstrap::generation`].
     pub generation: u64,
-    /// See [`Birth::slot`].
+    /// See [`Bootstrap::slot`].
     pub slot: usize,
-    /// See [`Birth::seat`].
-    pub seat: usize,
-    /// See [`Birth::cores`].
+    /// See [`Bootstrap::row`].
+    pub row: usize,
+    /// See [`Bootstrap::cores`].
     pub cores: Vec<usize>,
 }
 
@@ -207,14 +208,17 @@ pub struct Place {
 ///
 /// # Errors
 /// The operating system's, when it cannot give descriptors, fork, or execute the command.
-pub fn bear(inheritance: &Inheritance<'_>, place: Place) -> io::Result<(u32, SupervisorControl)> {
+pub fn spawn_worker(
+    inheritance: &Inheritance<'_>,
+    placement: WorkerPlacement,
+) -> io::Result<(u32, SupervisorControl)> {
     let (parent, child) = ControlSocket::pair()?;
-    let birth = Birth {
+    let bootstrap = Bootstrap {
         config: inheritance.config.clone(),
-        generation: place.generation,
-        slot: place.slot,
-        seat: place.seat,
-        cores: place.cores,
+        generation: placement.generation,
+        slot: placement.slot,
+        row: placement.row,
+        cores: placement.cores,
         supervisor_pid: std::process::id(),
         private_directory: inheritance.private_directory.map(Path::to_owned),
         listeners: inheritance.listeners.iter().map(AsRawFd::as_raw_fd).collect(),
@@ -224,18 +228,18 @@ pub fn bear(inheritance: &Inheritance<'_>, place: Place) -> io::Result<(u32, Sup
     };
     let mut inherited = vec![child.as_fd(), inheritance.scoreboard];
     inherited.extend(inheritance.listeners.iter().map(AsFd::as_fd));
-    let pid = spawn(inheritance.command, &birth, inherited, inheritance.start)?;
-    Ok((pid, Control::new(parent)))
+    let pid = spawn(inheritance.command, &bootstrap, inherited, inheritance.start)?;
+    Ok((pid, ControlChannel::new(parent)))
 }
 
-/// Starts `command` with a descriptor of `birth` as its last argument.
+/// Starts `command` with a descriptor of `bootstrap` as its last argument.
 fn spawn(
     command: &[OsString],
-    birth: &impl Serialize,
+    bootstrap: &impl Serialize,
     inherited: Vec<BorrowedFd<'_>>,
     start: process::Start<'_>,
 ) -> io::Result<u32> {
-    let file = shared_memory::create_file(c"spawning-birth", &serde_json::to_vec(birth)?)?;
+    let file = shared_memory::create_file(c"spawning-bootstrap", &serde_json::to_vec(bootstrap)?)?;
     let mut command = command.to_vec();
     command.push(file.as_raw_fd().to_string().into());
     let mut inherited: Vec<BorrowedFd<'_>> = inherited;
@@ -243,41 +247,42 @@ fn spawn(
     process::spawn(&command, &inherited, start)
 }
 
-/// A worker that has just been born: all it was given, in its own hands.
+/// A worker that has just started: all that it owns.
 #[derive(Debug)]
-pub struct Newborn {
+pub struct WorkerResources {
     /// What it was told.
-    pub birth: Birth,
+    pub bootstrap: Bootstrap,
     /// The listening sockets. Non-blocking, and to stay so: siblings share them.
     pub listeners: Vec<PrivateFd>,
     /// The way to its supervisor.
     pub control: WorkerControl,
-    /// The scoreboard, on which it already sits in its seat, loading.
+    /// The scoreboard, on which it already sits in its row, loading.
     pub scoreboard: Scoreboard,
 }
 
-impl Newborn {
-    /// Takes what the supervisor left under the descriptor `birth`. To be called once, first of all.
+impl WorkerResources {
+    /// Takes what the supervisor left under the descriptor `bootstrap`. To be called once, first of all.
     ///
     /// # Errors
     /// `InvalidData` when this process was not started by a supervisor of this version.
-    pub fn receive(birth: RawFd) -> io::Result<Self> {
-        let birth: Birth = read_birth(process::adopt(birth)?)?;
-        let mut numbers = birth.listeners.clone();
-        numbers.extend([birth.control, birth.scoreboard]);
+    pub fn receive(bootstrap: RawFd) -> io::Result<Self> {
+        let bootstrap: Bootstrap = read_bootstrap(process::adopt(bootstrap)?)?;
+        let mut numbers = bootstrap.listeners.clone();
+        numbers.extend([bootstrap.control, bootstrap.scoreboard]);
         check_each_is_named_once(numbers)?;
         let adopt = |fd| process::adopt(fd).map(PrivateFd::new);
-        let listeners = birth.listeners.iter().copied().map(adopt).collect::<io::Result<_>>()?;
-        let control = Control::new(process::adopt(birth.control)?.into());
-        let scoreboard = Scoreboard::open(process::adopt(birth.scoreboard)?.as_fd(), birth.dimensions)?;
-        let process = scoreboard.process(birth.seat).ok_or(io::ErrorKind::InvalidData)?;
-        process.enter(std::process::id(), birth.generation, birth.slot, birth.cores.len());
-        Ok(Self { birth, listeners, control, scoreboard })
+        let listeners = bootstrap.listeners.iter().copied().map(adopt).collect::<io::Result<_>>()?;
+        let control = ControlChannel::new(process::adopt(bootstrap.control)?.into());
+        let scoreboard =
+            Scoreboard::open(process::adopt(bootstrap.scoreboard)?.as_fd(), bootstrap.dimensions)?;
+        let process = scoreboard.process(bootstrap.row).ok_or(io::ErrorKind::InvalidData)?;
+        process.enter(std::process::id(), bootstrap.generation, bootstrap.slot, bootstrap.cores.len());
+        Ok(Self { bootstrap, listeners, control, scoreboard })
     }
 }
 
-impl Newborn {
-    /// A worker in the process that also plays its supervisor, with one seat and no other process: for tests.
+impl WorkerResources {
+    /// A worker in the process that also plays its supervisor, with one row and no other process: for tests.
     ///
     /// # Errors
     /// The operating system's, when descriptors or memory run out.
@@ -288,14 +293,14 @@ impl Newborn {
     ) -> io::Result<(Self, SupervisorControl)> {
         let (parent, child) = ControlSocket::pair()?;
         let dimensions =
-            Dimensions { seats: 1, executors: cores.len(), threads: config.application_threads() };
+            Dimensions { rows: 1, executors: cores.len(), threads: config.application_threads() };
         let (scoreboard, _memory) = Scoreboard::create(dimensions)?;
-        let (generation, slot, seat) = (1, 0, 0);
-        let birth = Birth {
+        let (generation, slot, row) = (1, 0, 0);
+        let bootstrap = Bootstrap {
             config,
             generation,
             slot,
-            seat,
+            row,
             cores,
             supervisor_pid: std::process::id(),
             private_directory: None,
@@ -305,11 +310,14 @@ impl Newborn {
             dimensions,
         };
         let listeners = listeners.into_iter().map(PrivateFd::new).collect();
-        Ok((Self { birth, listeners, control: Control::new(child), scoreboard }, Control::new(parent)))
+        Ok((
+            Self { bootstrap, listeners, control: ControlChannel::new(child), scoreboard },
+            ControlChannel::new(parent),
+        ))
     }
 }
 
-fn read_birth<B: DeserializeOwned>(fd: OwnedFd) -> io::Result<B> {
+fn read_bootstrap<B: DeserializeOwned>(fd: OwnedFd) -> io::Result<B> {
     let file = std::fs::File::from(fd);
     let length = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::InvalidData)?;
     let mut json = vec![0; length];

@@ -1,4 +1,4 @@
-//! Both ends of the control socket. A whole birth, child and all, is in `tests/supervisor.rs`.
+//! Both ends of the control socket. A whole start, child and all, is in `tests/supervisor.rs`.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 fn controls() -> (SupervisorControl, WorkerControl) {
     let (parent, child) = ControlSocket::pair().unwrap();
-    (Control::new(parent), Control::new(child))
+    (ControlChannel::new(parent), ControlChannel::new(child))
 }
 
 fn failed(summary: &str, traceback: &str) -> Report {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::limits::{MEMORY_PAUSE, STATUS_SILENCE_MAX};
+use crate::limits::{MEMORY_PAUSE, STATUS_HEARTBEAT_AGE_MAX};
 use crate::scoreboard::{
-    ExecutorSnapshot, Histogram, Scoreboard, Snapshot, Stage, State, SupervisorSnapshot, WorkerSnapshot,
+    ExecutorSnapshot, Histogram, Scoreboard, ServerStage, Snapshot, SupervisorSnapshot, WorkerSnapshot,
+    WorkerState,
 };
 use crate::sys::{calendar, clock, memory};
 
@@ -18,18 +19,18 @@ pub(super) struct Observer {
     config: Arc<Config>,
     scoreboard: Scoreboard,
     /// To measure walks the page tables of every process, so it is done no more often than the supervisor does.
-    memory: RefCell<Option<(Instant, Memory)>>,
+    memory: RefCell<Option<(Instant, ProcessMemory)>>,
 }
 
 /// Bytes of each process, shared pages counted once.
-type Memory = Arc<BTreeMap<u64, u64>>;
+type ProcessMemory = Arc<BTreeMap<u64, u64>>;
 
 /// What was seen.
 #[derive(Debug)]
-pub(super) struct Sight {
+pub(super) struct StatusView {
     pub(super) config: Arc<Config>,
     pub(super) snapshot: Snapshot,
-    memory: Memory,
+    memory: ProcessMemory,
     pub(super) now_ms: u64,
     pub(super) now_unix_s: i64,
 }
@@ -52,9 +53,9 @@ impl Observer {
     }
 
     /// Looks.
-    pub(super) fn look(&self) -> Sight {
+    pub(super) fn look(&self) -> StatusView {
         let snapshot = self.scoreboard.snapshot();
-        Sight {
+        StatusView {
             config: Arc::clone(&self.config),
             memory: self.memory(&snapshot),
             snapshot,
@@ -68,7 +69,7 @@ impl Observer {
         readiness(&self.scoreboard.snapshot(), self.config.worker_limits.stuck_timeout, clock::monotonic_ms())
     }
 
-    fn memory(&self, snapshot: &Snapshot) -> Memory {
+    fn memory(&self, snapshot: &Snapshot) -> ProcessMemory {
         let mut last = self.memory.borrow_mut();
         if let Some((at, memory)) = last.as_ref().filter(|(at, _)| at.elapsed() < MEMORY_PAUSE)
             && snapshot.workers.iter().all(|worker| memory.contains_key(&worker.pid))
@@ -86,7 +87,7 @@ impl Observer {
     }
 }
 
-impl Sight {
+impl StatusView {
     pub(super) fn supervisor(&self) -> SupervisorSnapshot {
         self.snapshot.supervisor
     }
@@ -117,14 +118,15 @@ impl Sight {
     }
 
     /// Since when a worker has shown no life, if that is long.
-    pub(super) fn silence(&self, worker: &WorkerSnapshot) -> Option<Duration> {
+    pub(super) fn heartbeat_age(&self, worker: &WorkerSnapshot) -> Option<Duration> {
         // While it loads the application there is no heartbeat yet.
-        let shows_life = worker.state != State::Loading && worker.heartbeat_ms > 0;
-        Some(self.since(worker.heartbeat_ms)).filter(|silence| shows_life && *silence > STATUS_SILENCE_MAX)
+        let shows_life = worker.state != WorkerState::Loading && worker.heartbeat_ms > 0;
+        Some(self.since(worker.heartbeat_ms))
+            .filter(|heartbeat_age| shows_life && *heartbeat_age > STATUS_HEARTBEAT_AGE_MAX)
     }
 
     /// How many workers are in one state.
-    pub(super) fn count(&self, state: State) -> usize {
+    pub(super) fn count(&self, state: WorkerState) -> usize {
         self.snapshot.workers.iter().filter(|worker| worker.state == state).count()
     }
 
@@ -179,21 +181,21 @@ fn sum(one: &ExecutorSnapshot, other: &ExecutorSnapshot) -> ExecutorSnapshot {
 /// Whether a new connection would find somebody, or why not.
 fn readiness(snapshot: &Snapshot, stuck_timeout: Option<Duration>, now_ms: u64) -> Result<(), String> {
     let SupervisorSnapshot { stage, generation, .. } = snapshot.supervisor;
-    if stage == Stage::Stopping {
+    if stage == ServerStage::Stopping {
         return Err("the server is stopping".to_owned());
     }
-    if stage == Stage::Bequeathed {
+    if stage == ServerStage::HandedOver {
         return Ok(());
     }
     // Workers that are ready in the generation that serves have been told to accept, and do so in a moment.
     let accepts = |worker: &&WorkerSnapshot| match worker.state {
-        State::Accepting => true,
-        State::Ready => worker.generation == generation,
-        State::Empty | State::Loading | State::Draining => false,
+        WorkerState::Accepting => true,
+        WorkerState::Ready => worker.generation == generation,
+        WorkerState::Empty | WorkerState::Loading | WorkerState::Draining => false,
     };
     let is_stuck = |worker: &&WorkerSnapshot| {
-        let silence = Duration::from_millis(now_ms.saturating_sub(worker.heartbeat_ms));
-        worker.heartbeat_ms > 0 && stuck_timeout.is_some_and(|timeout| silence > timeout)
+        let heartbeat_age = Duration::from_millis(now_ms.saturating_sub(worker.heartbeat_ms));
+        worker.heartbeat_ms > 0 && stuck_timeout.is_some_and(|timeout| heartbeat_age > timeout)
     };
     let accepting: Vec<&WorkerSnapshot> = snapshot.workers.iter().filter(accepts).collect();
     if accepting.iter().any(|worker| !is_stuck(worker)) {
@@ -202,10 +204,10 @@ fn readiness(snapshot: &Snapshot, stuck_timeout: Option<Duration>, now_ms: u64) 
     let failure = snapshot.last_reload.as_ref().filter(|reload| !reload.ok);
     Err(match (accepting.len(), stage, failure) {
         (1.., _, _) => "no worker has shown life for a while".to_owned(),
-        (0, Stage::Starting, Some(failure)) => {
+        (0, ServerStage::Starting, Some(failure)) => {
             format!("the application cannot be loaded: {}", failure.summary)
         }
-        (0, Stage::Starting, None) => "the first generation is loading".to_owned(),
+        (0, ServerStage::Starting, None) => "the first generation is loading".to_owned(),
         (0, _, _) => "no worker accepts".to_owned(),
     })
 }
@@ -215,11 +217,11 @@ pub(super) mod tests {
     use super::*;
     use crate::scoreboard::{Dimensions, LastReload};
 
-    pub(in crate::status) const DIMENSIONS: Dimensions = Dimensions { seats: 4, executors: 2, threads: 2 };
+    pub(in crate::status) const DIMENSIONS: Dimensions = Dimensions { rows: 4, executors: 2, threads: 2 };
 
-    fn enter(scoreboard: &Scoreboard, seat: usize, generation: u64, state: State) {
-        let process = scoreboard.process(seat).unwrap();
-        process.enter(100 + u32::try_from(seat).unwrap(), generation, seat, 2);
+    fn enter(scoreboard: &Scoreboard, row: usize, generation: u64, state: WorkerState) {
+        let process = scoreboard.process(row).unwrap();
+        process.enter(100 + u32::try_from(row).unwrap(), generation, row, 2);
         process.heartbeat(clock::monotonic_ms());
         process.set_state(state);
     }
@@ -233,18 +235,18 @@ pub(super) mod tests {
         let scoreboard = Scoreboard::create(DIMENSIONS).unwrap().0;
         let supervisor = scoreboard.supervisor().unwrap();
         assert_eq!(ready(&scoreboard), Err("the first generation is loading".to_owned()));
-        enter(&scoreboard, 0, 1, State::Ready);
+        enter(&scoreboard, 0, 1, WorkerState::Ready);
         assert_eq!(ready(&scoreboard), Err("the first generation is loading".to_owned()));
         supervisor.set_generation(1);
-        supervisor.set_stage(Stage::Serving);
+        supervisor.set_stage(ServerStage::Serving);
         assert_eq!(ready(&scoreboard), Ok(()), "told to accept");
-        enter(&scoreboard, 0, 1, State::Accepting);
+        enter(&scoreboard, 0, 1, WorkerState::Accepting);
         assert_eq!(ready(&scoreboard), Ok(()));
-        enter(&scoreboard, 1, 2, State::Loading);
+        enter(&scoreboard, 1, 2, WorkerState::Loading);
         assert_eq!(ready(&scoreboard), Ok(()), "a reload is no reason");
         scoreboard.vacate(0);
         assert_eq!(ready(&scoreboard), Err("no worker accepts".to_owned()));
-        enter(&scoreboard, 0, 1, State::Draining);
+        enter(&scoreboard, 0, 1, WorkerState::Draining);
         assert_eq!(ready(&scoreboard), Err("no worker accepts".to_owned()));
     }
 
@@ -261,34 +263,34 @@ pub(super) mod tests {
             traceback: String::new(),
         });
         assert_eq!(ready(&scoreboard), Err("the application cannot be loaded: no module named x".to_owned()));
-        supervisor.set_stage(Stage::Serving);
-        enter(&scoreboard, 0, 1, State::Accepting);
+        supervisor.set_stage(ServerStage::Serving);
+        enter(&scoreboard, 0, 1, WorkerState::Accepting);
         let later_ms = clock::monotonic_ms() + 61_000;
         let stuck = readiness(&scoreboard.snapshot(), Some(Duration::from_secs(60)), later_ms);
         assert_eq!(stuck, Err("no worker has shown life for a while".to_owned()));
         assert_eq!(readiness(&scoreboard.snapshot(), None, later_ms), Ok(()));
-        supervisor.set_stage(Stage::Stopping);
+        supervisor.set_stage(ServerStage::Stopping);
         assert_eq!(ready(&scoreboard), Err("the server is stopping".to_owned()));
-        supervisor.set_stage(Stage::Bequeathed);
-        supervisor.set_stage(Stage::Stopping);
+        supervisor.set_stage(ServerStage::HandedOver);
+        supervisor.set_stage(ServerStage::Stopping);
         assert_eq!(ready(&scoreboard), Ok(()), "another serves in its place");
     }
 
     #[test]
     fn totals_are_those_of_the_living_and_the_dead() {
         let scoreboard = Scoreboard::create(DIMENSIONS).unwrap().0;
-        for seat in 0..3 {
-            enter(&scoreboard, seat, 1, State::Accepting);
-            for executor in (0..2).map(|index| scoreboard.executor(seat, index).unwrap()) {
+        for row in 0..3 {
+            enter(&scoreboard, row, 1, WorkerState::Accepting);
+            for executor in (0..2).map(|index| scoreboard.executor(row, index).unwrap()) {
                 executor.request_started();
                 executor.request_finished(200, 1000, 10, 20);
             }
-            scoreboard.process(seat).unwrap().queue_timed_out();
+            scoreboard.process(row).unwrap().queue_timed_out();
         }
         scoreboard.vacate(1);
         let config = crate::cli::configure(&["app".to_owned()], 1).unwrap();
-        let sight = Observer::new(Arc::new(config), scoreboard).look();
-        let totals = sight.totals();
+        let view = Observer::new(Arc::new(config), scoreboard).look();
+        let totals = view.totals();
         assert_eq!((totals.executors.requests, totals.executors.bytes_out), (6, 120));
         assert_eq!((totals.executors.responses, totals.executors.latency.count()), ([6, 0, 0, 0], 6));
         assert_eq!(totals.queue_timeouts, 3);
