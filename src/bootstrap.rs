@@ -41,7 +41,7 @@ pub enum Report {
         /// The whole traceback, or nothing if there is none.
         traceback: String,
     },
-    /// A file has changed: the application should be loaded anew, by a new generation.
+    /// A file has changed: the application should be reloaded by a new generation.
     ReloadWanted {
         /// The file, or one of several.
         path: String,
@@ -64,7 +64,7 @@ pub enum Order {
     Accept,
     /// Stop accepting, finish what is held, exit.
     Drain,
-    /// Open log files anew, whose names now mean other files.
+    /// Reopen log files, which may have been renamed.
     Reopen,
     /// Exit now. Sent only to workers that were never told to accept.
     Stop,

@@ -77,7 +77,7 @@ struct Words {
     #[argh(option, short = 'f', arg_name = "path")]
     factory: Vec<String>,
 
-    /// directory to work in, the application's; its links are followed anew for each generation
+    /// directory to work in, the application's; its links are resolved again for each generation
     #[argh(option, arg_name = "directory")]
     chdir: Vec<String>,
 
@@ -130,7 +130,7 @@ struct Words {
     #[argh(option, arg_name = "mode")]
     unix_mode: Vec<String>,
 
-    /// user, and group if not the user's own, whom a unix socket that is bound belongs to
+    /// owner of the unix sockets that are bound: a user, and a group if not the user's own
     #[argh(option, arg_name = "user[:group]")]
     unix_owner: Vec<String>,
 
@@ -138,7 +138,7 @@ struct Words {
     #[argh(option, arg_name = "number")]
     status_port: Vec<String>,
 
-    /// address that the status port is bound at; everybody who reaches it may read it
+    /// address that the status port is bound at; anyone who can reach it can read it
     #[argh(option, arg_name = "address")]
     status_host: Vec<String>,
 
@@ -150,11 +150,11 @@ struct Words {
     #[argh(option, arg_name = "file")]
     pidfile: Vec<String>,
 
-    /// file that standard output is appended to, opened anew on USR1; none is the terminal, with --daemonize nothing
+    /// file that standard output is appended to, reopened on USR1; none is the terminal, with --daemonize nothing
     #[argh(option, arg_name = "file")]
     stdout: Vec<String>,
 
-    /// file that standard error is appended to, opened anew on USR1; none is the terminal, with --daemonize nothing
+    /// file that standard error is appended to, reopened on USR1; none is the terminal, with --daemonize nothing
     #[argh(option, arg_name = "file")]
     stderr: Vec<String>,
 
@@ -166,7 +166,7 @@ struct Words {
     #[argh(option, short = 's', arg_name = "number")]
     processes: Vec<String>,
 
-    /// threads that are kept on the cores of their process
+    /// threads pinned to the cores of their process
     #[argh(option, arg_name = "which")]
     pin: Vec<String>,
 
@@ -194,7 +194,7 @@ struct Words {
     #[argh(option, arg_name = "format")]
     access_log_format: Vec<String>,
 
-    /// least important messages that are logged
+    /// lowest level of the messages that are logged
     #[argh(option, arg_name = "level")]
     log_level: Vec<String>,
 
@@ -271,7 +271,7 @@ struct Words {
     #[argh(option, arg_name = "number")]
     connections_max: Vec<String>,
 
-    /// what executors wait with: io-uring, epoll alone, or auto: io-uring where the system allows it
+    /// event loop: io-uring, epoll, or auto, which is io-uring where the system allows it
     #[argh(option, arg_name = "name")]
     reactor: Vec<String>,
 
@@ -285,7 +285,7 @@ struct Words {
     #[argh(switch)]
     buffer_chunked: bool,
 
-    /// refuse what is mended or tolerated otherwise: response fields that belong to the server (500), and bytes that
+    /// refuse what is otherwise corrected or tolerated: response fields that belong to the server (500), and bytes that
     /// are not ASCII in a request target (400)
     #[argh(switch)]
     strict: bool,
@@ -321,7 +321,7 @@ struct Words {
     #[argh(option, short = 'w', arg_name = "path")]
     watch: Vec<String>,
 
-    /// seconds between two looks at the files with --reload poll
+    /// seconds between checks of the files with --reload poll
     #[argh(option, arg_name = "seconds")]
     poll_interval: Vec<String>,
 
@@ -342,7 +342,7 @@ struct Words {
     #[argh(option, arg_name = "number")]
     max_requests: Vec<String>,
 
-    /// up to so many requests more, a different number for each process
+    /// added to --max-requests: up to this many more, a different number for each process
     #[argh(option, arg_name = "number")]
     max_requests_jitter: Vec<String>,
 
@@ -351,11 +351,11 @@ struct Words {
     #[argh(option, arg_name = "seconds")]
     request_timeout: Vec<String>,
 
-    /// seconds a worker process may show no life before it is replaced; 0 is for ever
+    /// seconds without a heartbeat after which a worker process is replaced; 0 is never
     #[argh(option, arg_name = "seconds")]
     stuck_timeout: Vec<String>,
 
-    /// print a script that teaches a shell to complete the options, then exit
+    /// print a completion script for a shell, then exit
     #[argh(option, arg_name = "shell")]
     completion: Vec<String>,
 

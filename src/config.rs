@@ -56,7 +56,7 @@ pub struct Config {
     pub application: ApplicationSettings,
     /// Where to listen, in the order given.
     pub binds: Vec<Bind>,
-    /// Nobody asked for `binds`: sockets that the server is started with take their place.
+    /// `binds` are the default: inherited sockets take their place.
     pub binds_are_default: bool,
     /// How unix sockets are bound.
     pub unix_socket: UnixSocket,
@@ -112,13 +112,13 @@ pub struct Config {
     pub spill: Spill,
     /// Who may say whom it speaks for.
     pub proxies: Proxies,
-    /// Which changes of files load the application anew.
+    /// Which file changes reload the application.
     pub reload: Reload,
     /// What makes a worker be replaced though it has not crashed.
     pub worker_limits: WorkerLimits,
 }
 
-/// Which changes of files load the application anew.
+/// Which file changes reload the application.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reload {
     /// For development: the files of all modules are watched, and a server whose application cannot be loaded waits

@@ -199,7 +199,7 @@ pub const SEND_FILE_BYTES: usize = 512 * 1024;
 /// How long a draining process keeps idle connections open for requests that may be on their way.
 pub const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_millis(500);
 /// A process that looks for the end of that so much too late has been stopped, and its clients perhaps with it: they
-/// get the time anew.
+/// get the full time again.
 pub const DRAIN_LATENESS_MAX: Duration = Duration::from_millis(250);
 /// How long before a drain is ended by force the connections that applications have taken over are cut, at most: their
 /// threads have a moment to notice it.
@@ -240,7 +240,7 @@ pub const RELOAD_TRACEBACK_BYTES_MAX: usize = 16 * 1024;
 pub const STATUS_CONNECTIONS_MAX: usize = 64;
 /// Longest header section of a request to the status process, in bytes.
 pub const STATUS_HEADER_BYTES_MAX: usize = 16 * 1024;
-/// Longest body of a request to the status process, which nobody reads, in bytes.
+/// Longest body of a request to the status process, which is discarded, in bytes.
 pub const STATUS_BODY_BYTES_MAX: u64 = 64 * 1024;
 /// How long a request to the status process may take to arrive, and its answer to leave.
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -248,7 +248,7 @@ pub const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
 pub const STATUS_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the status process may take for its last answers when another takes its place.
 pub const STATUS_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// A worker whose main thread has shown no life for this long is said to be silent.
+/// A worker whose main thread has had no heartbeat for this long is said to be silent.
 pub const STATUS_HEARTBEAT_AGE_MAX: Duration = Duration::from_secs(10);
 /// Longest message between the supervisor and a worker, in bytes; a longer traceback is cut in the middle.
 pub const CONTROL_MESSAGE_BYTES_MAX: usize = 64 * 1024;

@@ -52,7 +52,7 @@ pub fn init(logging: Logging) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Emit)
-        // Nobody could read it, and to print it could panic.
+        // It could not be read, and printing could panic.
         .log_internal_errors(false)
         .event_format(LogLine { format: logging.format })
         .finish();

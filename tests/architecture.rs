@@ -1,5 +1,5 @@
-//! The house rules that no compiler checks: who may import whom, which room may name which crate, where `unsafe` and
-//! panics may stand, how long files and lines may be, and whether the pages' links lead anywhere.
+//! The rules of the repository that no compiler checks: who may import whom, which room may name which crate, where
+//! `unsafe` and panics may stand, how long files and lines may be, and whether the pages' links lead anywhere.
 //!
 //! The sources are read as words, without comments, literals and tests. That is cruder than a compiler and enough to
 //! notice a mistake; the lints of Cargo.toml look deeper, and a test here keeps them there. `can_fail` shows each check
@@ -111,6 +111,14 @@ fn the_page_shows_the_same_table() {
 }
 
 #[test]
+fn each_step_of_the_page_is_a_function() {
+    let page = read("docs/architecture.md");
+    let steps = steps(&page);
+    assert!((9..=18).contains(&steps.len()), "the lives of a request and of a reload, in nine steps each");
+    assert_none(&steps_missing(&steps, &SOURCES));
+}
+
+#[test]
 fn each_foreign_crate_keeps_to_its_room() {
     assert_none(&each_source(crates_out_of_place));
 }
@@ -187,7 +195,7 @@ fn may_import(room: &str, imported: &str) -> bool {
 fn cycles(table: &[(&str, &str)]) -> Vec<String> {
     let mut left: BTreeMap<&str, BTreeSet<&str>> =
         table.iter().map(|(room, allowed)| (*room, allowed.split(", ").collect())).collect();
-    // Whoever imports nothing that is left can go; what cannot go is a circle.
+    // A room that imports nothing that is left can go; what cannot go is a circle.
     while let Some(room) = left
         .iter()
         .find_map(|(room, allowed)| allowed.iter().all(|name| !left.contains_key(name)).then_some(*room))
@@ -200,6 +208,30 @@ fn cycles(table: &[(&str, &str)]) -> Vec<String> {
 fn rows_missing(page: &str) -> Vec<String> {
     let row = |(room, allowed): &(&str, &str)| format!("| `{room}` | {allowed} |");
     MAY_IMPORT.iter().map(row).filter(|row| !page.lines().any(|line| line == row)).collect()
+}
+
+/// The steps that a page names, in rows such as ``| 1 | `accept` | `src/worker/accept.rs` | ... |``.
+fn steps(page: &str) -> Vec<(&str, &str)> {
+    fn step(line: &str) -> Option<(&str, &str)> {
+        let (number, rest) = line.strip_prefix("| ")?.split_once(" | `")?;
+        number.parse::<u8>().ok().filter(|number| (1..=9).contains(number))?;
+        let (function, rest) = rest.split_once("` | `")?;
+        Some((function, rest.split_once('`')?.0))
+    }
+    page.lines().filter_map(step).collect()
+}
+
+fn steps_missing(steps: &[(&str, &str)], sources: &[Source]) -> Vec<String> {
+    let is_function = |function: &str, path: &str| {
+        let source = sources.iter().find(|source| source.is_in(&[path]));
+        source.is_some_and(|source| {
+            source.words.windows(2).any(|pair| pair[0].text == "fn" && pair[1].text == function)
+        })
+    };
+    let missing = steps.iter().filter(|(function, path)| !is_function(function, path));
+    missing
+        .map(|(function, path)| format!("docs/architecture.md: {path} has no function {function}"))
+        .collect()
 }
 
 fn crates_out_of_place(source: &Source) -> Vec<String> {

@@ -476,7 +476,7 @@ fn a_stop_while_waiting_for_an_address_is_obeyed() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let bind = Bind::Tcp(other.local_addr().unwrap());
     let mut server = Server::start("in-use", "serve", |config| config.binds = vec![bind]);
-    let line = server.wait_for("the address is in use, trying again");
+    let line = server.wait_for("the address is in use; trying again");
     assert!(line.contains("level=WARN"), "{line}");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.end().0, 0);

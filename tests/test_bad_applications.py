@@ -70,7 +70,7 @@ def test_every_exception_is_in_the_log(server: Server) -> None:
 
 @pytest.mark.parametrize("path", ["segfault", "quit_at_once", "abort", "kill_itself"])
 def test_a_process_that_ends_is_replaced(server_factory: ServerFactory, path: str) -> None:
-    """Whoever was with it loses its connection; its sibling serves on, and soon there are two again."""
+    """Whoever was with it loses its connection; its sibling keeps serving, and soon there are two again."""
     server = server_factory("apps.bad:app", "-s2", "-t2")
     supervisor_and_workers = len(server.processes())
     with pytest.raises((Truncated, ConnectionResetError)):

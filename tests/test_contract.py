@@ -330,7 +330,7 @@ def test_behaviour_bind_is_retried_while_the_address_is_in_use(server_factory: S
         holder.listen()
         port = holder.getsockname()[1]
         server = server_factory(CONTRACT, "-s1", f"--port={port}", wait=False)
-        server.wait_for_log("the address is in use, trying again.*wait_s=0.5")
+        server.wait_for_log("the address is in use; trying again.*wait_s=0.5")
     server.wait_until_ready()
     assert facts(server)["pid"]
 

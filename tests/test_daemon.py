@@ -146,7 +146,7 @@ def test_a_server_that_is_stopped_before_it_serves_is_a_failed_command(tmp_path:
         os.kill(int(pid_file.read_text()), signal.SIGTERM)
         _, said = command.communicate(timeout=TIMEOUT_S)
         assert command.returncode == EX_UNAVAILABLE
-        assert said.endswith("spawn: the server was stopped before it served\n")
+        assert said.endswith("spawn: the server was stopped before it was ready\n")
     finally:
         command.kill()
         command.wait()
@@ -351,7 +351,7 @@ def test_output_goes_to_files_and_the_start_to_the_terminal_too(
     assert "words" not in server.stderr_text()
 
 
-def test_usr1_opens_every_file_anew_and_loses_no_line(server_factory: ServerFactory, tmp_path: Path) -> None:
+def test_usr1_reopens_every_file_and_loses_no_line(server_factory: ServerFactory, tmp_path: Path) -> None:
     names = ["out", "err", "access"]
     files = {name: tmp_path / name for name in names}
     server = server_factory(
@@ -398,12 +398,12 @@ def test_usr1_does_not_harm_a_worker(server_factory: ServerFactory) -> None:
     for worker in workers:
         os.kill(worker, signal.SIGUSR1)
     server.signal(signal.SIGUSR1)
-    server.wait_for_log("log files are opened anew")
+    server.wait_for_log("log files reopened")
     assert server.get("/").body == b"Hello"
     assert children(server.pid) == workers
 
 
-def test_a_file_that_cannot_be_opened_anew_is_written_to_as_before(
+def test_a_file_that_cannot_be_reopened_is_written_to_as_before(
     unprivileged: Path,
 ) -> None:
     path, access = unprivileged / "http.sock", unprivileged / "access.log"
@@ -414,7 +414,7 @@ def test_a_file_that_cannot_be_opened_anew_is_written_to_as_before(
         assert daemon.started.returncode == 0, daemon.started
         moved = access.rename(unprivileged / "access.log.1")
         daemon.signal(signal.SIGUSR1)
-        assert eventually(lambda: "cannot open the access log anew" in log.read_text())
+        assert eventually(lambda: "cannot reopen access log" in log.read_text())
         assert "hint=" in log.read_text()
         unix_get(path, "/late")
         assert eventually(lambda: "GET /late" in moved.read_text())
@@ -455,7 +455,7 @@ def test_systemd_is_told_of_readiness_reload_and_stop(
     assert systemd.next()["RELOADING"] == "1"
     failed = systemd.next()
     assert failed["READY"] == "1"
-    assert failed["STATUS"].startswith("the reload failed, the older generation serves on: ")
+    assert failed["STATUS"].startswith("the reload failed; previous generation still serving: ")
     assert "broken on purpose" in failed["STATUS"]
 
     server.signal(signal.SIGTERM)

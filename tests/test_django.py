@@ -274,7 +274,7 @@ def test_manage_py_helps_with_the_options_of_spawn(project: Path, words: list[st
 def test_settings_that_are_broken_at_the_first_start_are_waited_for(
     server_factory: ServerFactory, project: Path
 ) -> None:
-    """With `--reload dev`, as any other application is: nobody starts it anew for a typing mistake."""
+    """With `--reload dev`, as any other application is: a typing mistake needs no restart."""
     settings = project / "mysite" / "production.py"
     whole = settings.read_text()
     settings.write_text("raise RuntimeError('no such table')")

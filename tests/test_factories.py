@@ -215,7 +215,7 @@ def test_the_default_factory_is_not_asked_before_the_start(
     assert len(starts.read_text().splitlines()) == 2
 
 
-def test_a_factory_is_evaluated_anew_for_each_generation(
+def test_a_factory_is_evaluated_again_for_each_generation(
     server_factory: ServerFactory, tmp_path: Path
 ) -> None:
     """0.9 imported it once into the controller, so that a reload kept stale settings."""

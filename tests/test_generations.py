@@ -147,7 +147,7 @@ def test_an_idle_connection_gets_one_more_answer_from_a_worker_that_drains(
 def test_an_idle_connection_is_not_closed_because_the_machine_stood_still(
     server_factory: ServerFactory, site: Path
 ) -> None:
-    """The client may have stood still with it: it gets its time anew."""
+    """The client may have stood still with it: it gets its full time again."""
     server = start(server_factory, site, "-s1")
 
     def answers(generation: int) -> bool:
@@ -252,7 +252,7 @@ def test_ttin_and_ttou_change_the_number_of_processes(server_factory: ServerFact
             server.signal(signal.SIGTTOU)
             assert set(workers(server, count)) < set(second)
         server.signal(signal.SIGTTOU)
-        server.wait_for_log("cannot change that way.*processes=1")
+        server.wait_for_log("process count already at its limit.*processes=1")
         load.wait_for_more(50)
     assert load.failures == []
     server.stop()
@@ -357,7 +357,7 @@ def test_a_supervisor_whose_successor_fails_serves_on(server_factory: ServerFact
     with Load(server.address) as load:
         versions.write(site, "broken", before="raise RuntimeError('no such table')")
         server.signal(signal.SIGUSR2)
-        server.wait_for_log(r"the new supervisor ended before it served.*exit status 70")
+        server.wait_for_log(r"the new supervisor exited before it was ready.*exit status 70")
         server.wait_for_log("no such table")
         load.wait_for_more(50)
         assert sorted(workers(server, 2)) == sorted(before)

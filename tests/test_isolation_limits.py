@@ -150,7 +150,7 @@ def test_an_upload_that_is_broken_off_leaves_no_file(server_factory: ServerFacto
 
 
 def test_spill_bytes_max_refuses_a_body_that_does_not_fit(server_factory: ServerFactory) -> None:
-    """RFC 4918 section 11.5: 507, whether the length is declared or not, and the server serves on."""
+    """RFC 4918 section 11.5: 507, whether the length is declared or not, and the server keeps serving."""
     server = server_factory("apps.bulk:app", "-s1", "--spill-bytes-max=1M")
     fits, over = random.Random(1).randbytes(MIB), b"x" * (MIB + 1)
     assert server.request(upload("/digest", fits)).body == digest_of(fits)

@@ -397,11 +397,11 @@ def test_a_header_of_anybody_else_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (["--trusted-proxies=localhost"], "--trusted-proxies: .*no address and no network"),
+        (["--trusted-proxies=localhost"], "--trusted-proxies: .*neither an address nor a network"),
         (["--trusted-proxies=10.0.0.0/33"], "--trusted-proxies: .*0 to 32 bits"),
         (["--trusted-proxies=10.0.0.1/8"], "--trusted-proxies: .*bits beyond its prefix"),
         (["--proxy-protocol=v3", "--trusted-proxies=unix"], "--proxy-protocol: .*neither off, v1, v2 nor on"),
-        (["--proxy-protocol=v2"], "--proxy-protocol: nobody is trusted to speak it"),
+        (["--proxy-protocol=v2"], "--proxy-protocol: requires --trusted-proxies"),
     ],
 )
 def test_a_mistake_is_named(arguments: list[str], fault: str) -> None:

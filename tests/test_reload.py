@@ -188,14 +188,14 @@ def test_a_first_version_that_cannot_be_loaded_is_waited_for(
     """Clients wait, the traceback is in the log, and the save that mends it serves them."""
     versions.write(site, "broken", before="raise RuntimeError('no such table')")
     server = start(server_factory, site, "--reload=dev", wait=False)
-    server.wait_for_log(r"cannot load the application, waiting for a change")
+    server.wait_for_log(r"cannot load the application; waiting for a file to change")
     server.wait_for_log(r"^RuntimeError: no such table")
     with server.connect() as waiting, waiting.makefile("rb") as stream:
         waiting.sendall(message("GET / HTTP/1.0", HOST))
         versions.write(site, "mended")
         server.wait_until_ready()
         assert stream.read().endswith(b"mended")
-    assert server.stderr_text().count("waiting for a change") == 1
+    assert server.stderr_text().count("waiting for a file to change") == 1
     versions.write(site, "v3")
     assert serves(server, "v3")
     server.stop()
@@ -206,7 +206,7 @@ def test_a_first_version_that_is_not_there_yet_is_waited_for(
 ) -> None:
     versions.write(site, "v1", before="import missing")
     server = start(server_factory, site, "--reload=dev", wait=False)
-    server.wait_for_log(r"waiting for a change")
+    server.wait_for_log(r"waiting for a file to change")
     (site / "missing.py").write_text("")
     server.wait_until_ready()
     assert server.get("/").body == b"v1"
@@ -217,11 +217,11 @@ def test_a_first_version_that_ends_the_process_is_tried_again(
 ) -> None:
     versions.write(site, "broken", before="import os; os._exit(3)")
     server = start(server_factory, site, "--reload=dev", wait=False)
-    server.wait_for_log(r"waiting for a change")
+    server.wait_for_log(r"waiting for a file to change")
     versions.write(site, "v2")
     server.wait_until_ready()
     assert server.get("/").body == b"v2"
-    assert server.stderr_text().count("waiting for a change") == 1
+    assert server.stderr_text().count("waiting for a file to change") == 1
 
 
 def test_a_server_that_waits_can_be_stopped_and_reloaded_by_signal(
@@ -229,9 +229,9 @@ def test_a_server_that_waits_can_be_stopped_and_reloaded_by_signal(
 ) -> None:
     versions.write(site, "broken", before="def")
     server = start(server_factory, site, "--reload=dev", wait=False)
-    server.wait_for_log(r"waiting for a change")
+    server.wait_for_log(r"waiting for a file to change")
     server.signal(signal.SIGHUP)
-    assert eventually(lambda: server.stderr_text().count("waiting for a change") == 2)
+    assert eventually(lambda: server.stderr_text().count("waiting for a file to change") == 2)
     server.stop()
 
 
@@ -260,7 +260,7 @@ def test_a_watched_file_reloads_by_touch_write_and_rename(
     (watched / "scratch").write_text("123")
     (watched / "scratch").rename(page)
     server.wait_for_log(SERVES.format(4))
-    (watched / "neighbour").write_text("nobody asked")
+    (watched / "neighbour").write_text("not watched")
     versions.write(site, "v2")
     assert reloads(server) == 3, "neither its neighbours nor modules are watched"
 

@@ -60,7 +60,7 @@ def test_signals_arrive_though_threads_were_there_before(
     server.signal(signal.SIGHUP)
     worker = next_worker(server, worker)
     server.signal(signal.SIGUSR1)
-    server.wait_for_log("log files are opened")
+    server.wait_for_log("log files reopened")
     server.signal(signal.SIGUSR2)
-    server.wait_for_log("the new supervisor serves")
+    server.wait_for_log("the new supervisor is serving")
     assert server.wait() == 0

@@ -209,7 +209,7 @@ def test_a_file_that_is_no_socket_is_never_removed(path: Path) -> None:
     path.write_text("precious")
     ended = run_to_end(f"-bunix:{path}", "apps.hello:app")
     assert ended.returncode == EX_UNAVAILABLE, ended
-    assert "the file exists and is no socket" in ended.stderr
+    assert "the file exists and is not a socket" in ended.stderr
     assert path.read_text() == "precious"
 
 
@@ -268,9 +268,9 @@ def test_a_listening_descriptor_is_served(server_factory: ServerFactory) -> None
 def test_a_descriptor_that_cannot_be_listened_on_is_told_apart(kind: str, tmp_path: Path) -> None:
     fault = {
         "closed": "it is not open",
-        "file": "it is no socket",
+        "file": "it is not a socket",
         "datagram": "it is a socket for datagrams",
-        "unbound": "nobody has called listen(2) on it",
+        "unbound": "listen(2) was not called on it",
     }[kind]
     with (
         (tmp_path / "file").open("w") as file,
@@ -329,7 +329,7 @@ def test_a_socket_of_systemd_that_is_none_is_named() -> None:
         number = file.fileno()
         ended = run_to_end("apps.hello:app", wrapper=passing(number), pass_fds=[number])
     assert ended.returncode == EX_UNAVAILABLE, ended
-    assert 'LISTEN_FDS: descriptor 3 ("web") cannot be listened on: it is no socket' in ended.stderr
+    assert 'LISTEN_FDS: descriptor 3 ("web") cannot be listened on: it is not a socket' in ended.stderr
 
 
 @pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="systemd is not installed")

@@ -101,7 +101,7 @@ def test_a_failed_reload_is_shown_once_with_its_traceback_and_as_text(
     server.signal(signal.SIGHUP)
     box = page.locator("#reload")
     expect(box).to_contain_text("reload failed", timeout=BROWSER_TIMEOUT_MS)
-    expect(box).to_contain_text("generation 1 serves on")
+    expect(box).to_contain_text("generation 1 keeps serving")
     expect(page.locator("#reload p", has_text="RuntimeError")).to_have_count(1)
     page.locator("#reload summary").click()
     expect(page.locator("#reload pre")).to_contain_text("site_code.py")

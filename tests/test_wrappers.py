@@ -114,7 +114,7 @@ def test_a_server_behind_an_agent_is_reloaded_replaced_and_stopped(server: Serve
             server.signal(signal.SIGHUP)
             server.wait_for_log("a new generation serves.*generation=2")
             server.signal(signal.SIGUSR1)
-            server.wait_for_log("log files are opened anew")
+            server.wait_for_log("log files reopened")
             load.wait_for_more(5)
         assert load.failures == []
 

@@ -80,7 +80,7 @@ impl<'a> Normaliser<'a> {
         let missing = |fault: String| ConfigError::new(option.long, fault, hint());
         match value {
             None => Err(missing("needs a value".to_owned())),
-            // The value was forgotten: nobody names a host or a file like an option of this program.
+            // The value was forgotten: hosts and files are not named like options.
             Some(next) if next == "--" || self.named(next).or(self.lettered(next)).is_some() => {
                 Err(missing(format!("needs a value, not {next:?}")))
             }

@@ -28,7 +28,7 @@ pub enum CliAction {
     PrintConfig,
 }
 
-/// See the module's page.
+/// The options of all sources.
 #[derive(Clone, Debug)]
 pub struct CliSettings {
     /// The strongest first.

@@ -102,7 +102,7 @@ fn script_name(word: &str) -> Result<String, ConfigError> {
         "" => return Ok(String::new()),
         _ if !name.starts_with('/') => "does not begin with a slash",
         _ if name.starts_with("//") => "begins with two slashes",
-        _ if name.contains(is_forbidden) => "is no path of a URL",
+        _ if name.contains(is_forbidden) => "is not a URL path",
         _ => return Ok(name.to_owned()),
     };
     Err(ConfigError::new(SCRIPT_NAME, format!("{word:?} {fault}"), "write it as --script-name /shop"))

@@ -145,7 +145,7 @@ fn level(word: Option<&str>) -> Result<LogLevel, ConfigError> {
         Some("trace") => Ok(LogLevel::Trace),
         Some(word) => Err(ConfigError::new(
             LEVEL,
-            format!("{word:?} is no level"),
+            format!("{word:?} is not a log level"),
             format!("choose error, warn, info, debug or trace, for example {LEVEL} debug"),
         )),
     }
@@ -157,7 +157,7 @@ fn format(word: Option<&str>) -> Result<LogFormat, ConfigError> {
         Some("json") => Ok(LogFormat::Json),
         Some(word) => Err(ConfigError::new(
             FORMAT,
-            format!("{word:?} is no format"),
+            format!("{word:?} is not a log format"),
             format!("choose text or json, for example {FORMAT} json"),
         )),
     }
@@ -362,8 +362,8 @@ mod tests {
     fn levels_and_formats_are_words() {
         assert_eq!(level(Some("warning")), Ok(LogLevel::Warn));
         assert_eq!(level(None), Ok(LogLevel::Info));
-        assert_eq!(level(Some("INFO")).unwrap_err().fault, "\"INFO\" is no level");
+        assert_eq!(level(Some("INFO")).unwrap_err().fault, "\"INFO\" is not a log level");
         assert_eq!(format(Some("json")), Ok(LogFormat::Json));
-        assert_eq!(format(Some("xml")).unwrap_err().fault, "\"xml\" is no format");
+        assert_eq!(format(Some("xml")).unwrap_err().fault, "\"xml\" is not a log format");
     }
 }

@@ -17,7 +17,7 @@ const FORMS: &str = "addresses, networks such as 10.0.0.0/8, and unix, with comm
 pub struct Proxies {
     /// The networks from which they connect.
     pub networks: Vec<Network>,
-    /// Whether whoever connects to a unix socket is one.
+    /// Whether peers on unix sockets are.
     pub unix: bool,
     /// How they begin each connection.
     pub protocol: ProxyProtocol,
@@ -45,7 +45,7 @@ pub struct Network {
 }
 
 impl Proxies {
-    /// Whether nobody asked for any: then what proxies say is not looked at.
+    /// Whether none are configured: then forwarded fields are not looked at.
     pub fn is_unused(&self) -> bool {
         self.networks.is_empty() && !self.unix
     }
@@ -78,7 +78,7 @@ impl Network {
     fn parse(word: &str) -> Result<Self, String> {
         let (address, prefix) = word.split_once('/').map_or((word, None), |(start, end)| (start, Some(end)));
         let address: IpAddr =
-            address.parse().map_err(|_| format!("{word:?} is no address and no network"))?;
+            address.parse().map_err(|_| format!("{word:?} is neither an address nor a network"))?;
         if address.to_canonical() != address {
             return Err(format!("{word:?}: write the IPv4 address {}", address.to_canonical()));
         }
@@ -142,7 +142,7 @@ pub(super) fn read(raw: &RawOptions) -> Result<Proxies, ConfigError> {
         return Err(refused(fault));
     }
     if proxies.protocol != ProxyProtocol::Off && proxies.is_unused() {
-        let fault = "nobody is trusted to speak it";
+        let fault = "requires --trusted-proxies";
         let hint = format!("name the proxies, for example {TRUSTED} 127.0.0.1");
         return Err(ConfigError::new(PROTOCOL, fault, hint));
     }
@@ -211,9 +211,9 @@ mod tests {
     #[test]
     fn what_is_no_network_is_refused() {
         for (word, fault) in [
-            ("localhost", "is no address and no network"),
-            ("*", "is no address and no network"),
-            ("10.0.0", "is no address and no network"),
+            ("localhost", "is neither an address nor a network"),
+            ("*", "is neither an address nor a network"),
+            ("10.0.0", "is neither an address nor a network"),
             ("10.0.0.0/8/8", "a prefix has 0 to 32 bits"),
             ("10.0.0.0/", "a prefix has 0 to 32 bits"),
             ("10.0.0.0/33", "a prefix has 0 to 32 bits"),
@@ -223,9 +223,9 @@ mod tests {
             ("10.0.0.1/0", "has bits beyond its prefix"),
             ("fd00::1/8", "has bits beyond its prefix"),
             ("::ffff:10.0.0.1", "write the IPv4 address 10.0.0.1"),
-            ("127.0.0.1:80", "is no address and no network"),
-            ("[::1]", "is no address and no network"),
-            ("UNIX", "is no address and no network"),
+            ("127.0.0.1:80", "is neither an address nor a network"),
+            ("[::1]", "is neither an address nor a network"),
+            ("UNIX", "is neither an address nor a network"),
         ] {
             let refused = proxies(&[word], None).unwrap_err();
             assert_eq!(refused.flag, "--trusted-proxies");

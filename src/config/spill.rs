@@ -9,7 +9,7 @@ use super::{ConfigError, Description, RawOptions, checks, ranges};
 use crate::limits::{RESPONSE_SPILL_BYTES_MAX, SPILL_BYTES_MAX};
 
 const FLAG: &str = "--spill-directory";
-/// For large files that nobody needs for long (file-hierarchy(7)); `/tmp` is often memory.
+/// For large files that are needed briefly (file-hierarchy(7)); `/tmp` is often memory.
 const DIRECTORY: &str = "/var/tmp";
 
 /// Where temporary files are, and how large they may grow.

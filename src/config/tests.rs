@@ -265,7 +265,7 @@ fn temporary_files_are_where_they_can_be_written() {
 
 #[test]
 fn an_access_log_that_cannot_be_written_is_refused() {
-    // Nobody may create files in /proc, root included.
+    // No files can be created in /proc, not even by root.
     for (text, fault) in [
         ("", "must not be empty"),
         ("src", "is a directory"),

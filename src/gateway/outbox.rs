@@ -162,7 +162,7 @@ pub enum Outcome {
     KeepAlive,
     /// Complete; the connection closes.
     Close,
-    /// Cut off: the connection closes without the framing's end, so that nobody takes it for complete.
+    /// Cut off: the connection closes without the framing's end, so that it cannot be taken for complete.
     Broken,
 }
 
@@ -250,7 +250,7 @@ impl Outbox {
     }
 
     /// Executor: says whether it will look within [`SLOW_DELAY_MAX`] without being woken. To be said before the last
-    /// [`Outbox::take`] ahead of a sleep: the lock orders the two for whoever sends.
+    /// [`Outbox::take`] ahead of a sleep: the lock orders the two for senders.
     pub fn set_polled(&self, is_polled: bool) {
         self.is_polled.store(is_polled, Ordering::Relaxed);
     }

@@ -12,13 +12,13 @@ use crate::limits::{
     PART_BYTES_SMALL, PARTS_TOGETHER_BYTES, PARTS_TOGETHER_WITHIN, RESPONSE_MEMORY_BYTES_MAX,
 };
 
-/// Nobody has answered the request yet.
+/// The request has no answer yet.
 const UNCLAIMED: u8 = 0;
 /// The application thread answers it.
 const THREAD: u8 = 1;
 /// The executor answers it, or has cut it off.
 const EXECUTOR: u8 = 2;
-/// The application has taken over the connection, and nobody else says anything on it.
+/// The application has taken over the connection, and the server writes nothing more to it.
 const TAKEN_OVER: u8 = 3;
 
 /// What an application thread does for a request.
@@ -77,10 +77,10 @@ pub struct Exchange {
 
 /// Who waits until the client has taken enough of a response, or is gone.
 enum Waiter {
-    Nobody,
+    None,
     /// The application thread. Without it there is no system call to be made.
     Thread,
-    /// Whoever is called then, once.
+    /// Called then, once.
     Call(Box<dyn FnOnce() + Send>),
 }
 
@@ -106,7 +106,7 @@ impl Exchange {
             sends: AtomicU64::new(0),
             responder: AtomicU8::new(UNCLAIMED),
             released: AtomicBool::new(false),
-            waiter: Mutex::new(Waiter::Nobody),
+            waiter: Mutex::new(Waiter::None),
             room_made: Condvar::new(),
         }
     }
@@ -125,8 +125,8 @@ impl Exchange {
         self.notify();
     }
 
-    /// Executor: the client has sent more, or is gone, so the end of this response must not be kept quiet. Whoever
-    /// calls this must look at the outbox once more afterwards.
+    /// Executor: the client has sent more, or is gone, so the end of this response must wake the executor. A caller
+    /// must look at the outbox once more afterwards.
     pub fn await_end(&self) {
         self.awaited.store(true, Ordering::SeqCst);
     }
@@ -147,7 +147,7 @@ impl Exchange {
         self.outbox.send_now(Message { connection: self.connection, payload, end: None });
     }
 
-    /// Executor: a new request begins, whose end is `awaited` or may be kept quiet.
+    /// Executor: a new request begins, whose end is `awaited` or need not wake the executor.
     pub fn reopen(&self, awaited: bool) {
         self.awaited.store(awaited, Ordering::SeqCst);
         self.worked_by.store(0, Ordering::Relaxed);
@@ -181,9 +181,9 @@ impl Exchange {
     }
 
     fn notify(&self) {
-        let waiter = std::mem::replace(&mut *self.waiter(), Waiter::Nobody);
+        let waiter = std::mem::replace(&mut *self.waiter(), Waiter::None);
         match waiter {
-            Waiter::Nobody => {}
+            Waiter::None => {}
             Waiter::Thread => self.room_made.notify_all(),
             Waiter::Call(call) => call(),
         }

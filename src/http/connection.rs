@@ -115,7 +115,7 @@ enum ContinueState {
 enum CloseMode {
     /// The peer has said all it had to say.
     Plain,
-    /// The peer may still be sending what nobody will read.
+    /// The peer may still be sending what will not be read.
     Lingering,
 }
 
@@ -267,7 +267,7 @@ impl Connection {
         is_between && self.buffer.is_empty()
     }
 
-    /// The body was left unread for so long by the server's own choice, which counts against nobody.
+    /// The body was left unread for so long by the server's own choice, which counts against no timeout.
     pub fn excuse(&mut self, delay: Duration) {
         if let ConnectionState::Body { clock, .. } = &mut self.state {
             clock.started_at += delay;
@@ -286,7 +286,7 @@ impl Connection {
         self.persistence == Persistence::Allowed && self.requests < self.limits.requests_per_connection_max
     }
 
-    /// Whether the peer may still be sending a request that nobody will read, so that closing must linger.
+    /// Whether the peer may still be sending a request that will not be read, so that closing must linger.
     pub fn body_needs_drain(&self) -> bool {
         self.peer == PeerState::Sending
             && matches!(

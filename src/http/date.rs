@@ -45,7 +45,7 @@ fn name(names: &[&'static str], index: u64) -> &'static str {
     usize::try_from(index).ok().and_then(|index| names.get(index)).copied().unwrap_or("???")
 }
 
-/// The current date as text, written anew only when the second changes.
+/// The current date as text, rewritten only when the second changes.
 #[derive(Clone, Debug)]
 pub struct DateCache {
     unix_s: u64,

@@ -1,7 +1,7 @@
 //! The PROXY protocol, versions 1 and 2: what a proxy says of the connection it relays, before the first request.
 //!
 //! The specification is `doc/proxy-protocol.txt` of `HAProxy`. A header that is not exactly of its form ends the
-//! connection: whoever relays bytes we do not understand must not lend its name to them.
+//! connection: a proxy must not lend its name to bytes that we do not understand.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

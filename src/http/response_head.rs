@@ -164,7 +164,7 @@ impl HeadWriter {
     /// Adds one field.
     ///
     /// Connection is obeyed where `close` is among its options; else it and the other hop-by-hop fields (those of
-    /// `wsgiref.util.is_hop_by_hop`, and Trailer) are refused: whoever calls this may go on without them.
+    /// `wsgiref.util.is_hop_by_hop`, and Trailer) are refused: the caller may continue without them.
     /// Content-Length is written by [`Self::finish`], which knows whether it may be.
     ///
     /// # Errors

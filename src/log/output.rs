@@ -1,8 +1,8 @@
-//! The lines of this process on their way to standard error, which may be full, closed, or read by nobody.
+//! The lines of this process on their way to standard error, which may be full, closed, or without a reader.
 //!
 //! A line is written at once where that is possible without waiting. Otherwise it waits in a bounded queue, and where
 //! that is full, or standard error cannot be written at all, lines are lost and counted, and a line says so once there
-//! is room for one. Nobody who logs ever waits: an application thread does so while it holds the interpreter, and the
+//! is room for one. Logging never waits: an application thread does so while it holds the interpreter, and the
 //! supervisor is alone with all its work.
 
 use std::collections::VecDeque;
@@ -22,7 +22,7 @@ const FINISH_PAUSE: Duration = Duration::from_millis(10);
 /// Makes the line that says how many lines were lost, and why.
 pub(super) type LossNotice = fn(lines: u64, reason: &str) -> Vec<u8>;
 
-/// See the module's page.
+/// Standard error with a bounded queue in front of it.
 pub(super) struct Output {
     /// The process that the queue and the thread belong to. One that was forked off has a copy of the queue, perhaps
     /// locked for ever, and no thread.

@@ -30,7 +30,7 @@ const EXIT_HUB_FAILED: i32 = 70;
 /// What `spawning.signals` writes where Python writes the numbers of signals, none of which is this.
 const DRAIN_ASKED: u8 = 0;
 
-/// See the module's page.
+/// A WSGI application and the threads that serve it.
 pub struct PythonApplication {
     config: Config,
     slot: usize,
@@ -107,7 +107,7 @@ impl PythonApplication {
             .call_method1("load", (&self.config.factory, options, self.slot, &self.private_directory))?;
         // Only now: a module that was not made for threads without the lock brings it back.
         self.is_parallel.store(!has_lock(py)?, Ordering::Relaxed);
-        // Nobody else sets it: an application is loaded once.
+        // Set only here: an application is loaded once.
         let _ = self.callable.set(callable.unbind());
         py.import("spawning.signals")?.call_method1(
             "install",
@@ -116,7 +116,7 @@ impl PythonApplication {
         Ok(())
     }
 
-    /// Keeps the files that an application could not be loaded from, for whoever watches them.
+    /// Keeps the files that an application could not be loaded from, for the file watcher.
     fn remember(&self, py: Python<'_>, error: &PyErr) {
         if self.config.reload.dev {
             let remembered =

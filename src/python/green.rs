@@ -89,7 +89,7 @@ impl Green {
     ) -> PyResult<()> {
         let arguments = (library.module(), self.bell.reader.as_raw_fd());
         let (hub, crew) = py.import("spawning.green")?.call_method1("hub", arguments)?.extract()?;
-        // Nobody else sets them: an application is started once.
+        // Set only here: an application is started once.
         let _ = self.hub.set(hub);
         let _ = self.crew.set(crew);
         let _ = self.threads.set(PyDict::new(py).unbind());
@@ -109,7 +109,7 @@ impl Green {
     pub(super) fn serve(self: &Arc<Self>, py: Python<'_>, service: &GreenService) -> PyResult<()> {
         let Some(hub) = self.hub.get().map(|hub| hub.bind(py)) else { return Ok(()) };
         let mut environs = service.template.environs(py);
-        // All green threads are one thread: nothing can be overtaken, so nobody asks for its time.
+        // All green threads are one thread: nothing can be overtaken, so its time is not measured.
         let mut seat = service.queue.seat(Arc::new(()));
         loop {
             for event in self.bell.answer() {
@@ -328,7 +328,7 @@ impl HubWaker {
         }
     }
 
-    /// Whoever rings from now on rings anew, and whatever was rung for is seen by a look after this.
+    /// Wake-ups after this call wake again; the caller must check for work after it.
     fn answer(&self) -> Vec<Py<PyAny>> {
         while matches!((&self.reader).read(&mut [0; 16]), Ok(count) if count > 0) {}
         self.is_rung.store(false, Ordering::SeqCst);

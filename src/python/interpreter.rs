@@ -105,7 +105,7 @@ pub(super) fn watch(py: Python<'_>, lock: InterpreterLock) -> PyResult<()> {
     if let Err(error) = started {
         tracing::error!(%error, "cannot start a thread; requests that compute may starve others");
     }
-    // In a process that the application forks nobody looks, and what was short would stay so.
+    // A process that the application forks has no such thread, and the interval would stay short.
     let restore = PyCFunction::new_closure(py, None, None, |_, _| watch.restore())?;
     py.import("spawning.fork")?.call_method1("after_in_child", (restore,)).map(drop)
 }
@@ -276,7 +276,7 @@ impl InterpreterWatch {
             None => ASLEEP,
         };
         self.vigilance.store(sleepiness, SeqCst);
-        // Whoever came meanwhile may not have seen that we would sleep.
+        // A thread that came meanwhile may not have seen that we would sleep.
         let is_wanted =
             self.waits_begun.load(SeqCst) != waits_begun || pause.is_none() && self.active.load(SeqCst) > 1;
         match pause {

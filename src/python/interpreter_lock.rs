@@ -21,7 +21,7 @@ use crate::limits::{SWITCH_INTERVAL, SWITCH_INTERVAL_SHORT};
 use crate::scheduler::SwitchInterval;
 use crate::sys::symbol::{self, LoadedObject};
 
-/// Intervals, in microseconds, that nobody would choose: the word that shows all of them is the one.
+/// Intervals, in microseconds, that are never chosen: the word that shows all of them is the one.
 const DISTINCTIVE_US: [u64; 3] = [7_654_321, 1_234_567_891, 9_876_543];
 
 /// An interval that has elapsed a second before it begins. To `CPython` it is a number without a sign, but to the clock

@@ -63,7 +63,7 @@ impl MainThread {
     /// requests and, by Python itself, within.
     pub(super) fn serve(&self, py: Python<'_>) {
         let (callable, bell) = (self.callable.bind(py), self.bell.as_ref());
-        // There is no other thread, so nobody asks for the time of this one, which keeps its name.
+        // There is no other thread, so the time of this one is not measured, and it keeps its name.
         let mut seat = self.queue.seat(Arc::new(()));
         let mut environs = self.template.environs(py);
         loop {

@@ -1,6 +1,6 @@
 //! What a panic of the server's costs: the request on which it happened, and never the thread that answers it.
 //!
-//! The panic hook has logged where it happened when it arrives here. One that Python's code has raised anew comes
+//! The panic hook has logged where it happened when it arrives here. One that Python's code has raised again comes
 //! without a word of the hook's.
 
 use std::any::Any;

@@ -113,7 +113,7 @@ impl UnboundCall {
 pub(super) enum Pace<'a> {
     /// The requests in a queue; this one was taken at that time.
     Shared { queue: &'a Queue, taken_at: Instant },
-    /// Nobody: a green thread is never the only one.
+    /// None: a green thread is never the only one.
     Alone,
 }
 
@@ -267,7 +267,7 @@ impl<'py> ApplicationCall<'_, 'py> {
 
 /// A panic's price: 500 if nothing is sent yet, a cut connection otherwise, and a line in the log.
 fn give_up(start_response: &Bound<'_, StartResponse>, bug: &str, flush_policy: FlushPolicy) {
-    // The borrows of whoever panicked ended with it.
+    // The borrows of the panicked code ended with it.
     let Ok(mut slot) = start_response.try_borrow_mut() else { return log_panic(None, bug) };
     log_panic(slot.response.request_head(), bug);
     slot.response.fail(flush_policy);
@@ -291,7 +291,7 @@ struct HeldBytes {
 impl HeldBytes {
     fn new(owner: &Bound<'_, PyBytes>) -> Self {
         let bytes = owner.as_bytes();
-        // SAFETY: a bytes object neither changes nor moves, and `owner` keeps it alive as long as this exists; nobody
+        // SAFETY: a bytes object neither changes nor moves, and `owner` keeps it alive as long as this exists; no code
         // gets at `bytes` but by a borrow of this.
         let bytes = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
         Self { bytes, owner: Some(owner.clone().unbind()) }

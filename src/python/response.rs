@@ -39,7 +39,7 @@ pub(super) enum Shortfall {
     },
 }
 
-/// See the module's page.
+/// A response between the application and its reply.
 #[derive(Debug)]
 pub(super) struct Response {
     reply: Option<Reply>,
@@ -82,7 +82,7 @@ impl Response {
         matches!(self.stage, ResponseStage::Flowing(_))
     }
 
-    /// Whether nobody wants more bytes: the client is gone, or has all it was promised.
+    /// Whether no more bytes are wanted: the client is gone, or has all it was promised.
     pub(super) fn is_sated(&self) -> bool {
         let has_all = match self.stage {
             ResponseStage::Unstarted | ResponseStage::Started => false,
@@ -101,7 +101,7 @@ impl Response {
         self.may_be_overlong = true;
     }
 
-    /// Begins the head, or begins it anew.
+    /// Starts the head, or starts it over.
     pub(super) fn start(&mut self, status: &[u8]) -> Result<(), ResponseFault> {
         self.stage = ResponseStage::Unstarted;
         self.writer.start(status)

@@ -30,7 +30,8 @@ pub trait Turn {
     fn deadline(&self) -> Option<Instant>;
 
     /// Whether the loop may doze: the tasks' customers have enough to do, so that looking at the sockets now would only
-    /// take the core from them. Called with the executor declared asleep; whoever runs short then rings its bell.
+    /// take the core from them. Called with the executor declared asleep; a consumer that runs short then rings its
+    /// bell.
     fn may_doze(&self) -> bool;
 
     /// The doze is over.
@@ -65,7 +66,7 @@ impl Executor {
             EventLoop::Epoll => Ok(Self(Backend::Epoll)),
             EventLoop::Auto if !cfg!(feature = "glommio") => Ok(Self(Backend::Epoll)),
             EventLoop::Auto => Self::on_ring(core).or_else(|error| {
-                tracing::warn!(%error, core, "an executor has to do without io_uring; using epoll");
+                tracing::warn!(%error, core, "io_uring is not available to an executor; using epoll");
                 Ok(Self(Backend::Epoll))
             }),
         }

@@ -59,7 +59,7 @@ impl Listener {
         }
     }
 
-    /// Takes the next connection, `None` when nobody waits any more.
+    /// Takes the next connection, `None` when none is waiting.
     ///
     /// # Errors
     /// The kernel's, for example when descriptors run out; a connection that was reset while it waited is skipped.

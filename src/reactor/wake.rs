@@ -30,7 +30,7 @@ struct Shared {
 }
 
 impl Wake {
-    /// Makes a bell that nobody has rung.
+    /// Creates a bell that has not rung.
     ///
     /// # Errors
     /// The kernel's, when descriptors run out.

@@ -1,7 +1,7 @@
 //! How many application threads should run at once.
 //!
 //! Under the interpreter's lock a second thread helps only while the first is blocked outside it; otherwise the two
-//! fight, and everything takes longer. Nobody can ask the lock who waits for it, but how much CPU the application used
+//! fight, and everything takes longer. The lock does not tell who waits for it, but how much CPU the application used
 //! while requests waited tells enough: little, and another thread could have run, unless others had the cores; all
 //! there was, and one thread fewer may do. Whether it does is tried, and taken back if not, ever more rarely. Steps in
 //! one direction become larger, so that sixty-four threads are soon reached, and soon left.

@@ -10,7 +10,7 @@
 //! Therefore: as long as one thread has kept the interpreter for [`INTERPRETER_KEPT_MAX`] while others may want
 //! it, the switch interval is [`SWITCH_INTERVAL_SHORT`]. The next time a waiter looks, it does not wait long
 //! enough to miss the interval, and the holder is asked. Waiters read the interval each time they begin to
-//! wait; when nobody waits, nobody reads it. A short interval at all times would be simpler, but threads that
+//! wait; when none waits, none reads it. A short interval at all times would be simpler, but threads that
 //! compute would take turns so often that switching is all they do.
 //!
 //! A sleep cannot be as short as that: with the timer's slack and the wake-up it takes up to a tenth of a
@@ -71,7 +71,7 @@ pub struct Decision {
     pub next_look: Option<Duration>,
 }
 
-/// See the module's page.
+/// Decides when the switch interval is short, from looks at the interpreter's lock.
 #[derive(Debug)]
 pub struct SwitchPolicy {
     switches: u64,
@@ -153,14 +153,14 @@ impl SwitchPolicy {
             let is_first = lasts < SWITCH_INTERVAL_ELAPSED_MAX;
             let is_last = lasts + SWITCH_INTERVAL_ELAPSED_MAX >= SWITCH_INTERVAL_SHORT_MAX;
             let interval = if is_first || is_last { SwitchInterval::Elapsed } else { SwitchInterval::Short };
-            // The sooner after a switch it ends, the fewer switches follow that nobody needs.
+            // The sooner after a switch it ends, the fewer needless switches follow.
             return decide(interval, lasts.clamp(INTERPRETER_LOOK_MIN, SWITCH_INTERVAL_ELAPSED_MAX));
         }
         self.short_since = None;
         if change.has_moved {
             return self.rest(look, change.has_switched, change);
         }
-        // Nobody waits, or the holder is in code that does not let go; either way there is no hurry.
+        // No thread waits, or the holder is in code that does not let go; either way there is no hurry.
         self.back_off();
         decide(SwitchInterval::Usual, self.pause)
     }

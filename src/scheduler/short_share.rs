@@ -12,7 +12,7 @@ const WEIGHT_SHIFT: u32 = 5;
 /// The share of an application all of whose requests are short.
 const WHOLE: u32 = 1 << 16;
 
-/// The share of short requests among the recent ones. Of an application that nobody has asked anything yet, half are
+/// The share of short requests among the recent ones. Of an application that has answered nothing yet, half are
 /// expected to be.
 #[derive(Debug)]
 pub(super) struct ShortShare(u32);

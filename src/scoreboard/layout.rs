@@ -30,7 +30,7 @@ pub struct Dimensions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerState {
-    /// Nobody sits here.
+    /// Free.
     #[default]
     Empty,
     /// It loads the application.

@@ -1,4 +1,4 @@
-//! What every worker is doing, in shared memory that all processes of the server see and nobody has to ask for.
+//! What every worker is doing, in shared memory that all processes of the server can read.
 //!
 //! One row per live worker process: old and new generations sit side by side, and a row is handed out again only
 //! after its worker is dead. Each word has a single writer, so counting is a relaxed load and a relaxed store. Readers

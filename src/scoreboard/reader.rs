@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::layout::{WorkerState, executor, process, thread};
 use super::{BUCKETS, Histogram, LastReload, Scoreboard, SupervisorSnapshot, text};
 
-/// The whole scoreboard at one moment, more or less: nobody stops for the photograph.
+/// The whole scoreboard at one moment, not a consistent one: workers go on writing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
     /// What workers that are gone had counted: add it to the living for totals that never fall.
@@ -91,14 +91,14 @@ pub struct ThreadSnapshot {
     pub busy_since_ms: Option<u64>,
     /// Requests it took, ever.
     pub requests: u64,
-    /// Method and path of the request it works on, cut to what fits; `None` while idle, or when nobody wants to know.
+    /// Method and path of the request it works on, cut to what fits; `None` while idle, or without a status process.
     pub request: Option<String>,
 }
 
 /// Which of the other workers are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Others {
-    /// Whoever accepts.
+    /// Every worker that accepts.
     All,
     /// Those of them where no request waits.
     Idle,

@@ -48,7 +48,7 @@ pub struct SupervisorSnapshot {
     pub reloads: u64,
     /// Reloads whose generation was thrown away.
     pub reloads_failed: u64,
-    /// Workers that ended though nobody had told them to.
+    /// Workers that exited unexpectedly.
     pub workers_died: u64,
 }
 
@@ -107,7 +107,7 @@ impl SupervisorScore {
         if ok { self.count::<RELOADS>() } else { self.count::<RELOADS_FAILED>() }
     }
 
-    /// A worker ended though nobody had told it to.
+    /// A worker exited unexpectedly.
     pub fn worker_died(&self) {
         self.count::<WORKERS_DIED>();
     }

@@ -1,4 +1,4 @@
-//! The scoreboard as its users see it: what is written is read, by another mapping too, and garbage hurts nobody.
+//! The scoreboard as its users see it: what is written is read, by another mapping too, and garbage is harmless.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering::Relaxed;

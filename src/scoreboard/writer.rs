@@ -103,7 +103,7 @@ impl ProcessScore {
 
     /// Tells the siblings where this worker is in its life.
     pub fn set_state(&self, state: WorkerState) {
-        // Whoever sees the new state sees all that was written before it.
+        // A reader who sees the new state sees all that was written before it.
         self.state.at::<0>().store(state.to_word(), Release);
     }
 
@@ -141,7 +141,7 @@ impl ProcessScore {
     }
 }
 
-/// What one executor counts. All calls are a few loads and stores of memory nobody else writes.
+/// What one executor counts. All calls are a few loads and stores of memory with a single writer.
 #[derive(Debug)]
 pub struct ExecutorScore {
     words: AtomicWords<{ executor::WORDS }>,

@@ -8,7 +8,7 @@ use super::view::StatusView;
 const PAGE: &str = include_str!("page.html");
 /// Stands in the page for the state at the time of the request.
 const STATE: &str = "\"state as JSON\"";
-/// Stands in the page for the word that lets its own script run, and nobody else's.
+/// Stands in the page for the word that lets its own script run, and no other.
 const NONCE: &str = "word of the policy";
 
 /// The page and its Content-Security-Policy.

@@ -156,8 +156,7 @@ fn child(view: &StatusView, worker: &WorkerSnapshot) -> ChildStatus {
         uptime: in_words(uptime),
         forked_at: calendar::ctime(view.unix_s(worker.started_ms)),
         concurrent_requests: executors.in_flight,
-        error: heartbeat_age
-            .map(|heartbeat_age| format!("no sign of life for {} s", heartbeat_age.as_secs())),
+        error: heartbeat_age.map(|heartbeat_age| format!("no heartbeat for {} s", heartbeat_age.as_secs())),
         generation: worker.generation,
         slot: worker.slot,
         state: worker.state,

@@ -125,11 +125,7 @@ fn workers(view: &StatusView) -> Vec<MetricFamily> {
     vec![
         gauge("workers_configured", "Worker processes that a generation has", supervisor.processes),
         gauges("workers", "Worker processes, by state", states),
-        counter(
-            "workers_died_total",
-            "Worker processes that ended though nobody told them to",
-            supervisor.workers_died,
-        ),
+        counter("workers_died_total", "Worker processes that exited unexpectedly", supervisor.workers_died),
         gauges("threads", "Application threads, by what they do", busy),
         gauges("memory_bytes", "Memory by role of process, shared pages counted once", memory),
     ]

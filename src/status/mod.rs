@@ -1,7 +1,8 @@
 //! The status process: what the server is doing, read off the scoreboard and told over HTTP.
 //!
-//! It is a child of the supervisor beside the workers. It runs no user code and asks nobody anything, so it answers
-//! when every worker is busy or stuck, and a slow reader here can hurt nobody there. It ends with its supervisor.
+//! It is a child of the supervisor beside the workers. It runs no user code and waits for no worker, so it answers
+//! when every worker is busy or stuck, and a slow client here cannot slow the workers down. It ends with its
+//! supervisor.
 //!
 //! Inside, one way only: `server` → `shutdown`, `site` → `html`, `json`, `metrics` → `view`.
 
@@ -55,7 +56,7 @@ pub fn run(resources: StatusResources) -> i32 {
     match outcome {
         Ok(status) => status,
         Err(error) => {
-            tracing::error!(%error, "the status process cannot go on");
+            tracing::error!(%error, "the status process failed");
             EXIT_OPERATING_SYSTEM
         }
     }
@@ -101,7 +102,7 @@ fn reopen(config: &Config) {
         tracing::error!(
             %error,
             hint = file::REOPEN_HINT,
-            "cannot open --stdout and --stderr anew, going on with the old files"
+            "cannot reopen --stdout and --stderr; still writing to the old files"
         );
     }
 }

@@ -52,7 +52,7 @@ pub(super) async fn serve(reactor: Reactor, socket: Arc<PrivateFd>, site: Rc<Sit
             }
         }
     }
-    // Counted, not measured: a machine that stands still takes nobody's time.
+    // Counted, not measured: a machine that stands still must not use up the time.
     for _ in 0..STATUS_DRAIN_TIMEOUT.as_millis() / SWEEP_PAUSE.as_millis() {
         if open_connections.all.borrow().is_empty() {
             break;
@@ -84,8 +84,8 @@ async fn wait(reactor: &Reactor, registration: &Registration, until: Option<Inst
     .await;
 }
 
-/// The connections there are. When one too many comes, the one that has waited longest has to go: whoever holds
-/// connections open keeps nobody out.
+/// The connections there are. When one too many comes, the one that has been idle longest is closed, so that
+/// idle connections keep no client out.
 #[derive(Debug)]
 struct OpenConnections {
     all: RefCell<Slab<Rc<OpenConnection>>>,
@@ -223,7 +223,7 @@ impl StatusConnectionTask {
                     }
                 }
                 Event::Head(head) => request = Some(head),
-                // Nobody reads a body, and no proxy speaks for the peer here.
+                // Bodies are discarded, and no proxy is trusted here.
                 Event::Body(_) | Event::Proxied(_) => {}
                 Event::BodyEnd => {
                     let Some(head) = request.take() else { return StatusClose::Done };
@@ -240,7 +240,7 @@ impl StatusConnectionTask {
         }
     }
 
-    /// Feeds the machine what the peer sends next, or what its silence means.
+    /// Feeds the machine what the peer sends next, or the deadline that has passed.
     async fn receive(&mut self) -> Option<StatusClose> {
         self.connection.idle_since.set(self.reactor.now());
         let mut buffer = [0; READ_BYTES];
@@ -310,7 +310,7 @@ impl StatusConnectionTask {
         true
     }
 
-    /// Reads what nobody wants, until the peer has read our last words and closes, or for a bounded moment.
+    /// Discards input until the peer has read our last words and closes, or for a bounded moment.
     async fn linger(&mut self) {
         self.stream.shut_down_write();
         let (until, mut read_bytes) = (self.reactor.now() + LINGER_IDLE_MAX, 0);

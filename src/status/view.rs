@@ -203,7 +203,7 @@ fn readiness(snapshot: &Snapshot, stuck_timeout: Option<Duration>, now_ms: u64) 
     }
     let failure = snapshot.last_reload.as_ref().filter(|reload| !reload.ok);
     Err(match (accepting.len(), stage, failure) {
-        (1.., _, _) => "no worker has shown life for a while".to_owned(),
+        (1.., _, _) => "no worker has had a heartbeat for a while".to_owned(),
         (0, ServerStage::Starting, Some(failure)) => {
             format!("the application cannot be loaded: {}", failure.summary)
         }
@@ -267,7 +267,7 @@ pub(super) mod tests {
         enter(&scoreboard, 0, 1, WorkerState::Accepting);
         let later_ms = clock::monotonic_ms() + 61_000;
         let stuck = readiness(&scoreboard.snapshot(), Some(Duration::from_secs(60)), later_ms);
-        assert_eq!(stuck, Err("no worker has shown life for a while".to_owned()));
+        assert_eq!(stuck, Err("no worker has had a heartbeat for a while".to_owned()));
         assert_eq!(readiness(&scoreboard.snapshot(), None, later_ms), Ok(()));
         supervisor.set_stage(ServerStage::Stopping);
         assert_eq!(ready(&scoreboard), Err("the server is stopping".to_owned()));

@@ -29,10 +29,7 @@ impl Supervisor<'_> {
                 tracing::info!(processes, "the number of processes has changed");
             }
             Note::NotResized(processes) => {
-                tracing::warn!(
-                    processes,
-                    "the number of processes cannot change that way; --processes sets it"
-                );
+                tracing::warn!(processes, "process count already at its limit; --processes sets it");
             }
             Note::ReplacementFailed(id, failure) => {
                 replacement_failed(self.workers.get(id), failure);
@@ -68,7 +65,7 @@ impl Supervisor<'_> {
         self.notify.ready(&ready);
         self.succeed();
         if !self.launch.serving() {
-            tracing::warn!("the command that started this server was broken off, stopping");
+            tracing::warn!("the command that started this server was interrupted; stopping");
             self.events.push_back(SupervisorEvent::Stop);
         }
     }
@@ -77,7 +74,7 @@ impl Supervisor<'_> {
         self.record_reload(generation, Some(failure));
         if self.has_served {
             let summary = &failure.summary;
-            self.notify.ready(&format!("the reload failed, the older generation serves on: {summary}"));
+            self.notify.ready(&format!("the reload failed; previous generation still serving: {summary}"));
             generation_failed(generation, failure);
             return;
         }
@@ -98,7 +95,7 @@ impl Supervisor<'_> {
             summary: failure.map(|failure| failure.summary.clone()).unwrap_or_default(),
             traceback: failure.map(|failure| failure.traceback.clone()).unwrap_or_default(),
         });
-        // Last, so that whoever sees the count sees the reason.
+        // Last, so that a reader who sees the count sees the reason.
         self.score.reloaded(failure.is_none());
     }
 }
@@ -175,13 +172,13 @@ fn generation_failed(generation: u64, failure: &Failure) {
         generation,
         reason = summary,
         traceback,
-        "the reload failed, the older generation serves on"
+        "the reload failed; previous generation still serving"
     );
 }
 
 fn waiting_for_change(failure: &Failure) {
     let Failure { summary, traceback } = failure;
-    tracing::error!(reason = summary, traceback, "cannot load the application, waiting for a change");
+    tracing::error!(reason = summary, traceback, "cannot load the application; waiting for a file to change");
 }
 
 fn replacing(worker: &WorkerHandle, reason: &str) {
@@ -192,7 +189,7 @@ fn replacing(worker: &WorkerHandle, reason: &str) {
 fn replacement_failed(worker: Option<&WorkerHandle>, failure: &Failure) {
     let slot = worker.map(|worker| worker.slot);
     let Failure { summary, traceback } = failure;
-    tracing::error!(slot, reason = summary, traceback, "a worker cannot be replaced, trying again");
+    tracing::error!(slot, reason = summary, traceback, "cannot replace a worker; trying again");
 }
 
 fn died(worker: &WorkerHandle, ending: ProcessExit, respawn_wait: Option<Duration>) {
@@ -212,7 +209,7 @@ fn overdue(worker: &WorkerHandle, deadman_timeout: Duration) {
         generation,
         slot,
         deadman_timeout_s,
-        "a worker did not drain in time, killing it"
+        "a worker did not drain in time; killing it"
     );
 }
 

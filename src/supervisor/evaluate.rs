@@ -95,7 +95,7 @@ fn ask(command: &mut Command, config: &Config, depth: Depth) -> io::Result<Child
     Ok(child)
 }
 
-/// What the child writes until it ends, or why nobody waits for that.
+/// What the child writes until it ends, or why that is not waited for.
 fn receive(child: &mut Child, timeout: Option<Duration>) -> io::Result<Result<Vec<u8>, String>> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut answer = Vec::new();

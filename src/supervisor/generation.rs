@@ -1,9 +1,9 @@
 //! Which workers there should be: the life of generations, as a pure machine of events and `now` in, actions out.
 //!
 //! A generation loads beside the one that serves. When all its workers are ready they accept, and the older generation
-//! drains; if any of them fails, all of them are thrown away and the older one serves on. The first generation is no
-//! exception: it is a reload of nothing, and its failure leaves nothing to serve. Within a generation a worker that has
-//! to go is replaced alike: its successor loads and accepts in the same slot before it drains.
+//! drains; if any of them fails, all of them are thrown away and the older one keeps serving. The first generation is
+//! no exception: it is a reload of nothing, and its failure leaves nothing to serve. Within a generation a worker that
+//! has to go is replaced alike: its successor loads and accepts in the same slot before it drains.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ pub(super) struct Generations {
     reload_wanted: bool,
     /// Workers of a generation that begins now.
     processes: usize,
-    /// When the application is loaded again although nothing has changed, because nobody would notice a change.
+    /// When the application is loaded again although nothing has changed, because no worker watches for changes.
     retry_at: Option<Instant>,
     retry_wait: Duration,
     /// What was said of the last generation that failed, so that a retry does not say it again.
@@ -169,7 +169,7 @@ impl Generations {
         self.retry_if_nobody_watches(now);
     }
 
-    /// With nothing that serves and nobody who watches, only trying again can tell that the application is mended.
+    /// With no generation serving and no worker watching, only a retry can tell that the application is fixed.
     fn retry_if_nobody_watches(&mut self, now: Instant) {
         let somebody_watches = self.workers.values().any(|worker| worker.stage == WorkerStage::Watching);
         let is_at_work = self.serving.is_some() || self.loading.is_some() || self.reload_wanted;
@@ -196,7 +196,7 @@ impl Generations {
     fn worker_silent(&mut self, id: WorkerId, now: Instant) {
         let until = now + self.settings.drain_timeout;
         match self.workers.get_mut(&id).map(|worker| &mut worker.stage) {
-            // Nobody can drain it; it gets the time of a drain to end, and its slot a new worker when it has.
+            // It cannot be told to drain: it gets the time of a drain to exit, then its slot gets a new worker.
             Some(stage @ WorkerStage::Accepting) => *stage = WorkerStage::Draining { until },
             // It cannot report any more: the time to load ends early, unless its exit says more.
             Some(stage @ WorkerStage::Watching) => {

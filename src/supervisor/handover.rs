@@ -2,7 +2,7 @@
 //!
 //! The old supervisor starts the command it was started with once more, and leaves it the listening sockets, the pid
 //! file and one end of a socket pair. When the new one serves it says so there, and the old one drains; if the new one
-//! ends before, the old one serves on. Files that go with a supervisor go with the one that serves. What both must
+//! ends before, the old one keeps serving. Files that go with a supervisor go with the one that serves. What both must
 //! agree on is kept small, as they may be of different versions: a variable of JSON, and one message.
 
 use std::ffi::OsString;
@@ -146,7 +146,7 @@ impl Supervisor<'_> {
     /// Starts a new supervisor beside this one.
     pub(super) fn hand_over(&mut self) {
         if let Some(successor) = &self.successor {
-            return tracing::warn!(successor_pid = successor.pid, "another supervisor is starting already");
+            return tracing::warn!(successor_pid = successor.pid, "a new supervisor is already starting");
         }
         let Some(program) = self.commands.worker.first().cloned() else { return };
         let status = self.status.as_ref().map(StatusProcess::listeners);
@@ -158,10 +158,10 @@ impl Supervisor<'_> {
             self.pid_file.as_ref(),
         ) {
             Ok(successor) => {
-                tracing::info!(successor_pid = successor.pid, "starting another supervisor to hand over to");
+                tracing::info!(successor_pid = successor.pid, "starting a new supervisor to hand over to");
                 self.successor = Some(successor);
             }
-            Err(error) => tracing::error!(%error, "cannot start another supervisor, this one serves on"),
+            Err(error) => tracing::error!(%error, "cannot start a new supervisor; this one keeps serving"),
         }
     }
 
@@ -170,10 +170,10 @@ impl Supervisor<'_> {
             Some((successor_pid, Some(true))) => {
                 tracing::info!(
                     successor_pid,
-                    "the new supervisor serves; this one drains its workers and exits"
+                    "the new supervisor is serving; this one drains its workers and exits"
                 );
                 self.successor = None;
-                // Before anybody drains: who is asked last must not say that nobody serves.
+                // Before any worker drains: the status must not say that no server is left.
                 self.score.set_stage(ServerStage::HandedOver);
                 self.listeners.hand_over_files();
                 if let Some(status) = &mut self.status {
@@ -202,7 +202,7 @@ impl Supervisor<'_> {
     pub(super) fn successor_ended(&mut self, ending: ProcessExit) {
         if let Some(successor) = self.successor.take() {
             let successor_pid = successor.pid;
-            tracing::error!(successor_pid, how = %ending, "the new supervisor ended before it served, this one serves on");
+            tracing::error!(successor_pid, how = %ending, "the new supervisor exited before it was ready; this one keeps serving");
         }
     }
 

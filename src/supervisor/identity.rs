@@ -1,4 +1,4 @@
-//! As whom the server runs: root until everything is bound and open, then whoever `--chuid` names, for good.
+//! As whom the server runs: root until everything is bound and open, then the user of `--chuid`, for good.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -13,7 +13,7 @@ use crate::limits::MEMORY_PAUSE;
 use crate::scoreboard::{Scoreboard, WorkerSnapshot};
 use crate::sys::{clock, memory};
 
-/// See the module's page.
+/// When to look at the workers next, and the limits to check them against.
 #[derive(Debug)]
 pub(super) struct Inspection {
     limit_check: LimitCheck,

@@ -1,4 +1,4 @@
-//! Whoever started the server, until it serves: a person at a terminal, or a command that waits for a daemon.
+//! The starter of the server, until it serves: a person at a terminal, or a command that waits for a daemon.
 
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -13,7 +13,7 @@ use crate::sys::background::{Side, fork_daemon};
 use crate::sys::output;
 use crate::sys::standard_streams::{StandardStream, copy_of_error, discard_input, open_or_discard};
 
-/// The relation to whoever started the server.
+/// The connection to the starter.
 #[derive(Debug, Default)]
 pub(super) struct Launch {
     /// Where a command waits for the exit status that it shall return.
@@ -55,7 +55,7 @@ impl Launch {
         })
     }
 
-    /// Says a line to whoever started the server, and to its log.
+    /// Writes a line to the starter and to the log.
     pub(super) fn say(&mut self, line: &str) {
         say(line);
         match &mut self.terminal {
@@ -82,7 +82,7 @@ impl Launch {
         Ok(())
     }
 
-    /// The server serves, and lets go of whoever started it; false when the command did not wait so long.
+    /// The server serves, and releases its starter; false when the command did not wait so long.
     pub(super) fn serving(&mut self) -> bool {
         self.terminal = None;
         self.answer(0)
@@ -91,7 +91,7 @@ impl Launch {
     /// The server ends, perhaps before it ever served: then a command that waits has failed, even if it was stopped.
     pub(super) fn ended(&mut self, status: i32) {
         if status == 0 && self.waiting.is_some() {
-            self.say("spawn: the server was stopped before it served");
+            self.say("spawn: the server was stopped before it was ready");
             self.answer(EXIT_UNAVAILABLE);
         } else {
             self.answer(status);
@@ -109,9 +109,7 @@ fn wait_for(mut status: PipeReader) -> i32 {
     if status.read_exact(&mut bytes).is_ok() {
         return i32::from_ne_bytes(bytes);
     }
-    say(
-        "spawn: the server in the background ended before it could say why\nhint: start it without --daemonize",
-    );
+    say("spawn: the background server exited without giving a reason\nhint: start it without --daemonize");
     EXIT_OPERATING_SYSTEM
 }
 

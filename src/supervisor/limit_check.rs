@@ -44,7 +44,7 @@ pub(super) struct LimitCheck {
     /// Chooses every worker's jitter.
     seed: u64,
     looked_at: Option<Instant>,
-    /// Since when silence counts: whoever has slept itself cannot know who has not.
+    /// Since when silence counts: a supervisor that slept itself cannot tell which workers did not.
     awake_since: Option<Instant>,
     /// Not to reload for memory before.
     memory_reload_from: Option<Instant>,
@@ -124,7 +124,7 @@ impl LimitCheck {
                 .position(|heartbeat_age| is_stuck(unroused(heartbeat_age)))?;
             (format!("executor {index}"), Farewell::Drain)
         };
-        let reason = format!("{who} has shown no life for {seconds} s (--stuck-timeout)");
+        let reason = format!("{who} has had no heartbeat for {seconds} s (--stuck-timeout)");
         Some(LimitAction::Replace(worker.id, Replacement { reason, farewell }))
     }
 

@@ -78,7 +78,7 @@ impl Listeners {
 
     /// Opens everything that `config` names, then the other sockets that the server was started with.
     ///
-    /// One that it was started with stands for the address it listens on. Addresses that nobody asked for give way to
+    /// One that it was started with stands for the address it listens on. Default addresses give way to
     /// it. An address that is in use is tried again: the process that has it may be a server on its way out, whose
     /// port stays bound for a moment after its death. `pause` waits between the tries, or breaks them off.
     pub(super) fn open(
@@ -148,7 +148,7 @@ impl Listeners {
                 Ok(()) => return Ok(()),
                 Err(refusal) if tries < tries_max(bind, &refusal) => {
                     let wait_s = wait.as_secs_f64();
-                    tracing::warn!(address = %bind, tries, wait_s, "the address is in use, trying again");
+                    tracing::warn!(address = %bind, tries, wait_s, "the address is in use; trying again");
                 }
                 Err(refusal) => return Err(refusal::explain(bind, &refusal).into()),
             }
@@ -222,8 +222,8 @@ impl Drop for Listeners {
     fn drop(&mut self) {
         for file in &self.files {
             if let Err(error) = file.remove() {
-                // Harmless: the next server there finds nobody behind it, and replaces it.
-                tracing::info!(path = %file.path().display(), %error, "the file of a socket stays behind");
+                // Harmless: the next server there finds no listener behind it, and replaces it.
+                tracing::info!(path = %file.path().display(), %error, "cannot remove a socket's file");
             }
         }
     }

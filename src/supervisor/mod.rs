@@ -199,7 +199,7 @@ impl<'a> Supervisor<'a> {
             start_timeout: config.start_timeout,
             drain_timeout: config.deadman_timeout,
             failures_watch: config.reload.dev,
-            // With a supervisor before this one it is better to go and let that one serve on.
+            // With a supervisor before this one it is better to go and let that one keep serving.
             waits_for_first: config.reload.dev && predecessor.is_none(),
         };
         let dimensions = Dimensions {
@@ -257,7 +257,7 @@ impl<'a> Supervisor<'a> {
                 }
             }
             if let Err(error) = self.wait() {
-                tracing::error!(%error, "cannot wait for events, stopping");
+                tracing::error!(%error, "cannot wait for events; stopping");
                 self.events.push_back(SupervisorEvent::StopNow);
             }
         }
@@ -381,16 +381,16 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Opens log files anew, here and in every worker.
+    /// Reopens log files, here and in every worker.
     fn reopen(&mut self) {
         let service = &self.config.service;
         match standard_streams::reopen(service.stdout.as_deref(), service.stderr.as_deref()) {
-            Ok(()) => tracing::info!("log files are opened anew"),
+            Ok(()) => tracing::info!("log files reopened"),
             Err(error) => {
                 tracing::error!(
                     %error,
                     hint = file::REOPEN_HINT,
-                    "cannot open --stdout and --stderr anew, going on with the old files"
+                    "cannot reopen --stdout and --stderr; still writing to the old files"
                 );
             }
         }
@@ -419,7 +419,7 @@ impl<'a> Supervisor<'a> {
 
     fn try_spawn(&mut self, generation: u64, slot: usize) -> io::Result<WorkerHandle> {
         if let Err(error) = self.cores.look_again() {
-            tracing::warn!(%error, "cannot tell which cores may be used; they are taken for what they were");
+            tracing::warn!(%error, "cannot tell which cores may be used; assuming the previous ones");
         }
         let row = self.rows_free.first().copied().ok_or(io::ErrorKind::QuotaExceeded)?;
         let directory = self.working_directory.of_generation(generation);
@@ -452,7 +452,7 @@ impl<'a> Supervisor<'a> {
 
     fn accept(&mut self, id: WorkerId) {
         if let Some(worker) = self.workers.get(&id) {
-            // Before anybody drains: the status page must not see a generation that serves and nobody who accepts.
+            // Before anybody drains: the status page must not see a serving generation without an accepting worker.
             self.score.set_generation(worker.generation);
         }
         self.order(id, Order::Accept);

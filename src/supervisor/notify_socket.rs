@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::limits::NOTIFY_TIMEOUT;
 use crate::sys::clock;
 
-/// The way to systemd, or to nobody: then every message is dropped.
+/// The connection to systemd, if there is one; without it every message is dropped.
 #[derive(Debug)]
 pub(super) struct NotifySocket {
     systemd: Option<(UnixDatagram, SocketAddr)>,
@@ -94,7 +94,7 @@ impl NotifySocket {
     fn send(&self, message: &str) {
         let Some((socket, systemd)) = &self.systemd else { return };
         if let Err(error) = socket.send_to_addr(message.as_bytes(), systemd) {
-            tracing::warn!(%error, message, "systemd cannot be told");
+            tracing::warn!(%error, message, "cannot notify systemd");
         }
     }
 }

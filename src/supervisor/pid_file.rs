@@ -64,7 +64,7 @@ impl Drop for PidFile {
         if let Err(error) = fs::remove_file(&self.path) {
             // The directory may be closed to the user that --chuid names; then the file is at least empty.
             let emptied = self.file.set_len(0).is_ok();
-            tracing::info!(path = %self.path.display(), %error, emptied, "the pid file stays behind");
+            tracing::info!(path = %self.path.display(), %error, emptied, "cannot remove the pid file");
         }
     }
 }

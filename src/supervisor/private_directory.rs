@@ -50,7 +50,7 @@ fn create(path: &Path) -> io::Result<()> {
 impl Drop for PrivateDirectory {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, path = %self.0.display(), "a private directory stays behind");
+            tracing::warn!(%error, path = %self.0.display(), "cannot remove the private directory");
         }
     }
 }

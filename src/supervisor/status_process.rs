@@ -20,7 +20,7 @@ use crate::sys::unix_listener::Appearance;
 /// How often its end is looked for when the server ends.
 const REAP_PAUSE: Duration = Duration::from_millis(10);
 
-/// See the module's page.
+/// The status process: its sockets, its state and its restarts.
 #[derive(Debug)]
 pub(super) struct StatusProcess {
     listeners: Listeners,
@@ -47,7 +47,7 @@ enum StatusProcessState {
 }
 
 impl StatusProcess {
-    /// Opens its socket; `None` when nobody wants to know.
+    /// Opens its socket; `None` when it is not wanted.
     pub(super) fn open(
         config: &Config,
         owner: Option<&Identity>,
@@ -169,7 +169,7 @@ impl Supervisor<'_> {
             Ok(state) => status.state = state,
             Err(error) => {
                 let respawn_wait_s = status.wait_and_start(now).as_secs_f64();
-                tracing::error!(%error, respawn_wait_s, "cannot start the status process, trying again");
+                tracing::error!(%error, respawn_wait_s, "cannot start the status process; trying again");
             }
         }
     }

@@ -50,7 +50,7 @@ impl WorkerHandle {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Ok(None) => self.hang_up(&mut received),
                 Err(error) => {
-                    tracing::error!(worker_pid = self.pid, %error, "a worker does not speak our language");
+                    tracing::error!(worker_pid = self.pid, %error, "invalid message on worker control socket");
                     self.hang_up(&mut received);
                 }
             }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, current_directory};
 
-/// See the module's page.
+/// The working directory, by the names that its links have.
 #[derive(Debug)]
 pub(super) struct WorkingDirectory {
     /// Where the server was started, by its name.

@@ -17,7 +17,7 @@ pub fn allowed_cores() -> io::Result<Vec<usize>> {
     Ok((0..CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or(false)).collect())
 }
 
-/// The cores of the machine that are online, whoever may use them; 1 where that is not known.
+/// The cores of the machine that are online, usable or not; 1 where that is not known.
 pub fn machine_cores() -> usize {
     let cores = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
     cores.and_then(|cores| usize::try_from(cores).ok()).unwrap_or(1)
@@ -47,7 +47,7 @@ pub fn cpu_quota() -> Option<usize> {
         .min()
 }
 
-/// Workers to start when nobody says how many: one for each CPU that may be used.
+/// Workers to start by default: one for each CPU that may be used.
 pub fn default_processes() -> usize {
     let cores = allowed_cores().map_or(1, |cores| cores.len());
     cpu_quota().map_or(cores, |quota| quota.min(cores)).max(1)

@@ -42,7 +42,7 @@ impl ControlSocket {
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         // With MSG_TRUNC the kernel returns the message's real length, so a cut message cannot pass for a whole one.
         match recv(self.as_fd().as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
-            // Nobody sends empty messages, so nothing is end of file. A peer that died with unread orders is gone too.
+            // No message is empty, so an empty read is end of file. A peer that died with unread orders is gone too.
             Ok(0) | Err(nix::Error::ECONNRESET) => Ok(None),
             Ok(length) if length > buffer.len() => Err(io::ErrorKind::InvalidData.into()),
             Ok(length) => Ok(Some(length)),

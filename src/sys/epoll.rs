@@ -71,7 +71,7 @@ impl Epoll {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel just gave us this descriptor and nobody else knows it.
+        // SAFETY: the kernel just gave us this descriptor and it has no other owner.
         Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }.into() })
     }
 

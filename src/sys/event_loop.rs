@@ -59,7 +59,7 @@ pub fn probe_io_uring() -> io::Result<()> {
     // SAFETY: the kernel reads and writes one zeroed `io_uring_params`, which `parameters` is as large as.
     let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, ENTRIES, parameters.as_mut_ptr()) };
     let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
-    // SAFETY: a new descriptor, owned by nobody else.
+    // SAFETY: a new descriptor, with no other owner.
     probe_operations(&unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

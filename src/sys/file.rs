@@ -23,7 +23,7 @@ pub fn anonymous(directory: &Path) -> io::Result<File> {
     tempfile::tempfile_in(directory).map(open_files::make_way_for_file)
 }
 
-/// What lets a log be opened anew after it was moved away.
+/// How to make a renamed log reopenable.
 pub const REOPEN_HINT: &str =
     "make it for the server's user when the old one is moved, as logrotate's `create` does";
 

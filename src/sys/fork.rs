@@ -4,7 +4,7 @@
 //! of every descriptor, close-on-exec or not, for as long as it executes nothing. A copy of a client's socket keeps the
 //! connection open when we close ours, one of a listening socket keeps the port, one of the epoll set changes the
 //! parent's. So the child gives all of them up before it does anything else, in a handler that libc calls after every
-//! fork(3) (`pthread_atfork(3)`). Whoever calls clone(2) by hand finds close-on-exec, connections that are shut down
+//! fork(3) (`pthread_atfork(3)`). A child made by clone(2) directly finds close-on-exec, connections that are shut down
 //! before they are closed, and tokens of epoll that are never given out twice; and gives up the rest when it comes back
 //! to the server.
 
@@ -33,7 +33,7 @@ static HANDLERS: [AtomicUsize; SIGNALS_MAX] = [const { AtomicUsize::new(0) }; SI
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
 /// A descriptor that processes forked by the application do not keep. There, its number leads to an event counter that
-/// nobody raises: it can be polled, is never readable, and whatever is sent to it is refused. Above the application's
+/// is never raised: it can be polled, is never readable, and whatever is sent to it is refused. Above the application's
 /// limit on open files, it leads nowhere.
 #[derive(Debug)]
 pub struct PrivateFd(OwnedFd);
@@ -178,7 +178,7 @@ fn give_up_descriptors() {
         }
     }
     if blank >= 0 {
-        // SAFETY: opened above, and known to nobody else.
+        // SAFETY: opened above, and with no other owner.
         unsafe { libc::close(blank) };
     }
 }

@@ -56,9 +56,9 @@ impl fmt::Display for Unfit {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Closed => "it is not open",
-            Self::NotASocket => "it is no socket",
+            Self::NotASocket => "it is not a socket",
             Self::NotAStream => "it is a socket for datagrams, not a stream",
-            Self::NotListening => "it is a connection, or nobody has called listen(2) on it",
+            Self::NotListening => "it is a connection, or listen(2) was not called on it",
             Self::Family => "it is neither a TCP nor a unix socket",
         })
     }

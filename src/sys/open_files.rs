@@ -110,7 +110,7 @@ fn leave_standard_streams(fd: OwnedFd) -> OwnedFd {
 /// A duplicate with the lowest free number from `least` on.
 fn duplicate_from(fd: BorrowedFd<'_>, least: RawFd) -> Result<OwnedFd, Errno> {
     let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(least))?;
-    // SAFETY: the kernel just gave us this descriptor and nobody else knows it.
+    // SAFETY: the kernel just gave us this descriptor and it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 

@@ -1,4 +1,4 @@
-//! Writing to a standard stream without ever waiting for whoever reads it.
+//! Writing to a standard stream without ever waiting for its reader.
 //!
 //! The streams are shared with other processes, so they cannot be made non-blocking: that would be so for all of them.
 

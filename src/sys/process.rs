@@ -79,7 +79,7 @@ pub fn fill_standard_streams() -> io::Result<()> {
     }
 }
 
-/// Marks every descriptor above standard error close-on-exec, whoever left it open.
+/// Marks every descriptor above standard error close-on-exec.
 ///
 /// # Errors
 /// The operating system's, when `/proc` cannot be read.
@@ -209,7 +209,7 @@ pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: borrowed for one call, which tells whether it is open at all.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    // SAFETY: open, as was just seen, and owned by nobody else: inherited numbers are adopted once, at the start.
+    // SAFETY: open, as was just seen, and with no other owner: inherited numbers are adopted once, at the start.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

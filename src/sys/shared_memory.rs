@@ -44,7 +44,7 @@ pub fn create_file(name: &CStr, contents: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// A mapping of shared memory as atomic words: any bytes in it are valid values, whoever wrote them.
+/// A mapping of shared memory as atomic words: any bytes in it are valid values.
 #[derive(Debug)]
 pub struct SharedMemory {
     address: NonNull<AtomicU64>,

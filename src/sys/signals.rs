@@ -15,13 +15,13 @@ use super::eventfd::EventFd;
 /// What a signal asks of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGHUP: load the application anew.
+    /// SIGHUP: reload the application.
     Reload,
     /// SIGTERM or SIGINT: stop when all work is done.
     Stop,
     /// SIGQUIT: stop now.
     StopNow,
-    /// SIGUSR1: open log files anew.
+    /// SIGUSR1: reopen log files.
     Reopen,
     /// SIGTTIN: one process more in each generation.
     Grow,
@@ -51,7 +51,7 @@ const IGNORED: [Number; 5] =
 
 /// The numbers of the signals that have come and were not read yet, a bit each.
 static PENDING: AtomicU64 = AtomicU64::new(0);
-/// What to raise when one has come; -1 while nobody reads them.
+/// What to raise when one has come; -1 while they are not read.
 static COUNTER: AtomicI32 = AtomicI32::new(-1);
 
 /// The signals of this process, from now on read here. There is one at a time.
@@ -59,7 +59,7 @@ static COUNTER: AtomicI32 = AtomicI32::new(-1);
 pub struct Signals(EventFd);
 
 impl Signals {
-    /// Installs the handlers, and unblocks the signals for the calling thread: whoever started this process may have
+    /// Installs the handlers, and unblocks the signals for the calling thread: the parent of this process may have
     /// blocked them until now, so that none that came early would end it ([`block_until_taken`]).
     ///
     /// # Errors

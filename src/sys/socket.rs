@@ -12,7 +12,7 @@ use super::open_files;
 /// (`None` for a unix socket). It takes none of the numbers that the application may need.
 ///
 /// # Errors
-/// `WouldBlock` when nobody waits; otherwise the kernel's (accept4(2)).
+/// `WouldBlock` when none is waiting; otherwise the kernel's (accept4(2)).
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     let (connection, peer) = open_files::beyond_limit(|| accept_with_any_number(listener))?;
     Ok((open_files::make_way(connection), peer))
@@ -34,7 +34,7 @@ fn accept_with_any_number(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Opti
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel just gave us this descriptor and nobody else knows it.
+    // SAFETY: the kernel just gave us this descriptor and it has no other owner.
     let connection = unsafe { OwnedFd::from_raw_fd(fd) };
     // SAFETY: the kernel filled in `length` bytes of an address of the family it names.
     let peer = unsafe { SockaddrStorage::from_raw((&raw const address).cast(), Some(length)) };
@@ -134,7 +134,7 @@ pub fn shut_down_write(socket: BorrowedFd<'_>) {
     let _ = socket::shutdown(socket.as_raw_fd(), Shutdown::Write);
 }
 
-/// Ends both directions, whoever else holds the socket open: the peer reads an end of file after what was sent, and is
+/// Ends both directions, even if others hold the socket open: the peer reads an end of file after what was sent, and is
 /// refused whatever it sends from now on.
 pub fn shut_down(socket: BorrowedFd<'_>) {
     // A connection that is broken has ended already.

@@ -33,7 +33,7 @@ impl StandardStream {
     }
 }
 
-/// Opens the files anew under their names, for a log that was moved away.
+/// Reopens the files by name, for a log that was renamed.
 ///
 /// # Errors
 /// The operating system's, with the path of the first that cannot be opened; both streams then lead where they did.

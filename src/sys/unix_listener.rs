@@ -92,7 +92,7 @@ pub fn listen_at(
     backlog: i32,
 ) -> Result<(OwnedFd, SocketFile), Refusal> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    // A directory that may be written but not read cannot be locked: then nobody takes turns.
+    // A directory that may be written but not read cannot be locked: then there is no mutual exclusion.
     let _turn = match File::open(directory).map(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock)) {
         Ok(Err((_, Errno::EWOULDBLOCK))) => return Err(Refusal::Busy),
         other => other,
@@ -137,7 +137,7 @@ fn bind_with_mode(fd: &OwnedFd, path: &Path, mode: u32) -> nix::Result<()> {
     bound
 }
 
-/// Removes the file of a socket on which nobody listens any more.
+/// Removes the file of a socket without a listener.
 fn make_room(path: &Path) -> Result<(), Refusal> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

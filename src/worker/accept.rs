@@ -80,7 +80,7 @@ async fn let_others_go_first(executor: &ExecutorContext) {
 }
 
 /// Waits, as long as the process holds all the connections it may, but not for ever: one that another executor closes
-/// wakes nobody here.
+/// wakes no task here.
 async fn full(executor: &ExecutorContext, listener: &Listener) {
     executor.connection_limit.warn_full();
     let room = poll_fn(|context| {

@@ -95,7 +95,7 @@ impl Sink {
                     %error,
                     path = %path.display(),
                     hint = file::REOPEN_HINT,
-                    "cannot open the access log anew, going on with the old file"
+                    "cannot reopen access log; still writing to the old file"
                 );
             }
         }

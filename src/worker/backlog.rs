@@ -7,7 +7,7 @@ use super::spill::{Storage, StoredFile};
 use crate::gateway::{Lent, Payload};
 use crate::reactor::Reactor;
 
-/// See the module's page.
+/// The unsent rest of a response.
 #[derive(Debug)]
 pub(super) struct Backlog {
     memory: Memory,

@@ -33,16 +33,16 @@ const WATCH_DELAY: Duration = SWEEP_PAUSE;
 /// What the access log shows for a request whose client left before any thread took it, as nginx does.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// Takes a connection in, which counts from now on, and serves it beside the others until it closes.
+/// Adds a connection, counts it, and spawns the task that serves it until it closes.
 pub(super) fn serve(executor: &Rc<ExecutorContext>, accepted: Accepted, permit: ConnectionPermit) {
     executor.reactor.spawn(ConnectionTask::open(Rc::clone(executor), accepted, permit).run());
 }
 
 /// Why a connection closes.
 enum CloseReason {
-    /// Everything was said; the peer has read, or will read, it all.
+    /// Everything was sent; the peer has read, or will read, it all.
     Finished,
-    /// Our last words may still be on their way: wait for the peer before closing, or they may be lost.
+    /// The last bytes may still be on their way: wait for the peer before closing, or they may be lost.
     Linger,
     /// The peer is gone, or broke off.
     PeerGone,
@@ -163,7 +163,7 @@ impl ConnectionTask {
         }
     }
 
-    /// Feeds the machine what the peer sends next, or what its silence means.
+    /// Feeds the machine what the peer sends next, or the deadline that has passed.
     async fn receive(&mut self) -> Option<CloseReason> {
         let mut drain_until: Option<Instant> = None;
         loop {

@@ -204,7 +204,7 @@ impl ControlLoop {
         }
     }
 
-    /// Nobody takes the place of a thread that has died, but a process that of its process.
+    /// A dead thread is not replaced, but its process is.
     fn mourn(&self) {
         self.heartbeat.process.thread_died();
         self.want_replacement("an application thread died of a bug of the server");

@@ -26,7 +26,7 @@ use crate::reactor::{Reactor, Registration, Turn};
 use crate::scoreboard::{ExecutorScore, Others, ProcessScore, Scoreboard};
 use crate::sys::clock;
 
-/// What an executor keeps of one connection.
+/// An executor's handle on one connection: its readiness, its messages and its deadline.
 #[derive(Debug)]
 pub(super) struct ConnectionHandle {
     pub(super) registration: Rc<Registration>,
@@ -51,7 +51,7 @@ impl ConnectionHandle {
     }
 }
 
-/// See the module's page.
+/// All that the tasks of one executor share.
 pub(super) struct ExecutorContext {
     pub(super) reactor: Reactor,
     pub(super) config: Arc<Config>,
@@ -177,13 +177,13 @@ impl ExecutorContext {
     }
 
     /// Whether a sibling should rather accept the next connection. Where they come and go quickly that matters only if
-    /// the sibling has nothing to do: everybody else would wake up for nothing, and get in the way of those who work.
+    /// the sibling has nothing to do: other workers would wake up for nothing, and get in the way of busy workers.
     pub(super) fn is_ahead_of_siblings(&self) -> bool {
         let are_fleeting = self.connection_churn.outnumbers(self.connections(), self.reactor.now());
         self.load.is_ahead_of(if are_fleeting { Others::Idle } else { Others::All })
     }
 
-    /// Takes a connection in, under [`ExecutorContext::vacant_key`].
+    /// Adds a connection, under [`ExecutorContext::vacant_key`].
     pub(super) fn add_connection(&self, registration: Rc<Registration>) -> Rc<ConnectionHandle> {
         let (inbox, deadline) = (RefCell::default(), Cell::new(None));
         let handle =
@@ -250,7 +250,7 @@ impl ExecutorContext {
     }
 
     /// Whether the queue is full, so that nothing more should be read. A process that drains reads on: what it has
-    /// accepted nobody else can answer.
+    /// accepted no other process can answer.
     pub(super) fn is_queue_full(&self) -> bool {
         self.room() == 0 && self.phase() == Phase::Accepting
     }
@@ -303,7 +303,7 @@ impl ExecutorContext {
     }
 
     fn deliver(&self, message: Message) {
-        // A connection that died is not there any more, and nobody wants its response.
+        // The connection may be gone; then its response is dropped.
         if let Some(handle) = self.handles.borrow().get(message.connection) {
             if message.end.is_none() {
                 self.parts_arrive.set(true);

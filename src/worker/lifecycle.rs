@@ -101,7 +101,7 @@ pub fn run(resources: WorkerResources, application: &Arc<dyn Application>) -> i3
         tracing::warn!(%error, cores = ?bootstrap.cores, "cannot pin this worker to its cores");
     }
     if let Err(error) = fork::guard_children() {
-        tracing::error!(%error, "cannot guard what this worker holds from processes that the application forks");
+        tracing::error!(%error, "cannot protect this worker's descriptors from processes that the application forks");
         return EXIT_OPERATING_SYSTEM;
     }
     let Some(heartbeat) = Heartbeat::new(&scoreboard, bootstrap.row, bootstrap.cores.len()) else {
@@ -110,7 +110,7 @@ pub fn run(resources: WorkerResources, application: &Arc<dyn Application>) -> i3
     let notices = match Notices::new() {
         Ok(notices) => Arc::new(notices),
         Err(error) => {
-            tracing::error!(%error, "cannot make an event counter");
+            tracing::error!(%error, "cannot create an eventfd");
             return EXIT_OPERATING_SYSTEM;
         }
     };

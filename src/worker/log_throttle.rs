@@ -1,17 +1,17 @@
-//! Saying the same thing again and again helps nobody.
+//! Limits how often the same warning is logged.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::limits::WARN_PAUSE;
 
-/// Something that is said, but not each time.
+/// A warning that is logged at most once in a while.
 #[derive(Debug, Default)]
 pub(super) struct LogThrottle {
     due_at_ms: AtomicU64,
 }
 
 impl LogThrottle {
-    /// Whether to say it now, by a clock of the caller's.
+    /// Whether to log it now, by the caller's clock.
     pub(super) fn is_due(&self, now_ms: u64) -> bool {
         let pause_ms = u64::try_from(WARN_PAUSE.as_millis()).unwrap_or(u64::MAX);
         let due = |at_ms: u64| (at_ms <= now_ms).then(|| now_ms.saturating_add(pause_ms));

@@ -1,4 +1,4 @@
-//! The files that a worker writes to, which are opened anew when they have been moved away.
+//! The files that a worker writes to, which are reopened when they have been renamed.
 
 use std::io;
 use std::sync::Arc;
@@ -23,19 +23,19 @@ impl Logs {
         })
     }
 
-    /// An access log for one executor, `None` when nobody wants one.
+    /// An access log for one executor; `None` with the log off.
     pub(super) fn access_log(&self) -> Option<Log> {
         self.access_log.as_ref().map(Writer::log)
     }
 
-    /// Opens all files anew under their names. Nothing is lost: what cannot be opened is written to as before.
+    /// Reopens all files by name. Nothing is lost: what cannot be opened is written to as before.
     pub(super) fn reopen(&self) {
         let service = &self.config.service;
         if let Err(error) = standard_streams::reopen(service.stdout.as_deref(), service.stderr.as_deref()) {
             tracing::error!(
                 %error,
                 hint = file::REOPEN_HINT,
-                "cannot open --stdout and --stderr anew, going on with the old files"
+                "cannot reopen --stdout and --stderr; still writing to the old files"
             );
         }
         if let Some(writer) = &self.access_log {

@@ -30,7 +30,7 @@ pub(super) struct Overdue {
     pub(super) working_for: Duration,
 }
 
-/// See the module's page.
+/// Notices from other threads, with the descriptor that wakes the main thread for them.
 #[derive(Debug)]
 pub(super) struct Notices {
     waiting: Mutex<Vec<Notice>>,

@@ -1,4 +1,4 @@
-//! Who waits unread for room in the queue: the kernel holds their bytes, and TCP holds back who sends more.
+//! Reads paused while the queue is full: the kernel holds the bytes, and TCP holds the senders back.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,24 +12,24 @@ pub(super) struct PausedReads {
     waiting: RefCell<VecDeque<(Rc<Registration>, PausedFlag)>>,
 }
 
-/// Whether its owner is among those that wait.
+/// Whether its owner is paused.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PausedFlag(Rc<Cell<bool>>);
 
 impl PausedReads {
-    /// Whether nobody waits.
+    /// Whether none is paused.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.borrow().is_empty()
     }
 
-    /// Has the task of `registration` wait, if it does not already.
+    /// Pauses the task of `registration`, if it is not paused already.
     pub(super) fn add(&self, registration: &Rc<Registration>, paused: &PausedFlag) {
         if !paused.0.replace(true) {
             self.waiting.borrow_mut().push_back((Rc::clone(registration), paused.clone()));
         }
     }
 
-    /// Wakes the first `count`, who look for themselves whether there is room.
+    /// Resumes the first `count`, which check themselves whether there is room.
     pub(super) fn wake(&self, count: usize) {
         let mut waiting = self.waiting.borrow_mut();
         let count = count.min(waiting.len());

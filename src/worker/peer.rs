@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, and for whom it may speak: nobody but itself, or, if it is a trusted proxy,
+//! The other end of a connection, and for whom it may speak: only for itself, or, if it is a trusted proxy, for
 //! the client it names.
 
 use std::net::{IpAddr, SocketAddr};
@@ -12,11 +12,11 @@ use crate::http::{Connection, Forwarded, ProxyHeader, ProxyVersions, RequestFaul
 /// What is believed of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trust {
-    /// Nobody named any proxy: fields are handed on and nothing is concluded from them.
+    /// No proxy is configured: fields are passed on and nothing is concluded from them.
     Unasked,
     /// It is a trusted proxy.
     Trusted,
-    /// It is none: what only a proxy may say is dropped.
+    /// It is not one: fields that only a proxy may send are dropped.
     Untrusted,
 }
 
@@ -32,7 +32,7 @@ impl Trust {
     }
 }
 
-/// See the module's page.
+/// The peer of a connection, and the client that it speaks for.
 #[derive(Debug)]
 pub(super) struct Peer {
     /// The ends of the connection, as a trusted proxy names them or as they are.

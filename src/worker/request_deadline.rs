@@ -44,7 +44,7 @@ impl RequestDeadline {
         self.timeout.map_or(self.queue_until, |timeout| self.queue_until.min(received_at + timeout))
     }
 
-    /// Whether the request has waited too long if nobody has taken it yet.
+    /// Whether the request has waited too long if it is still in the queue.
     pub(super) fn is_queue_time_over(&self, now: Instant) -> bool {
         self.queue_until <= now
     }
@@ -60,7 +60,7 @@ impl RequestDeadline {
         let began_at = now.checked_sub(work.lasts).unwrap_or(now);
         let progress_at = match self.last_progress {
             Some((sends, at)) if sends == work.sends => at,
-            // Whoever sends, works: the time begins anew.
+            // A thread that sends makes progress: the timeout starts again.
             None if work.sends == 0 => began_at,
             _ => now,
         };

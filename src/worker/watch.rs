@@ -1,4 +1,4 @@
-//! Watches files whose change is to load the application anew: by inotify(7), or by looking at them now and then.
+//! Watches files whose change reloads the application: by inotify(7), or by looking at them now and then.
 //!
 //! Not files are watched but the directories they are in: editors save by renaming a new file over the old one, and a
 //! watch would stay with the old. Whether a file has really changed is told by its identity, time and size, after a
@@ -100,7 +100,7 @@ struct Watched {
 
 impl Watched {
     fn ask_kernel(&mut self, events: Sender<WatchInput>) {
-        // Nobody listens any more when the worker ends.
+        // The receiver is gone when the worker ends.
         let watcher = notify::recommended_watcher(move |event| drop(events.send(WatchInput::Event(event))));
         match watcher {
             Ok(watcher) => self.watcher = Some(watcher),
@@ -215,7 +215,7 @@ impl Watched {
         tracing::warn!(
             %error,
             interval_s = interval.as_secs_f64(),
-            "the kernel cannot watch every file; looking at them now and then instead; hint: {remedy}"
+            "the kernel cannot watch every file; polling them instead; hint: {remedy}"
         );
     }
 

@@ -57,6 +57,16 @@ fn a_row_that_the_page_lacks_is_found() {
 }
 
 #[test]
+fn a_step_of_the_page_that_is_no_function_is_found() {
+    let page =
+        "| 1 | `accept` | `src/a.rs` | why |\n| step | `x` | `y` |\n| 2 | `gone` | `src/a.rs` | why |\n";
+    let sources = [Source::new("src/a.rs", "pub async fn accept() { gone() }")];
+    assert_eq!(steps(page), [("accept", "src/a.rs"), ("gone", "src/a.rs")]);
+    assert_eq!(steps_missing(&steps(page), &sources).len(), 1);
+    assert_eq!(steps_missing(&[("accept", "src/b.rs")], &sources).len(), 1);
+}
+
+#[test]
 fn a_limit_that_the_page_lacks_or_has_wrong_is_found() {
     let limits =
         "pub const A_BYTES: usize = 2 * 1024;\npub const B: Duration =\n    Duration::from_millis(5);\n";

@@ -57,7 +57,7 @@ def put_through_it(server: Server, path: str, check: Callable[[], None]) -> str:
             server.wait_for_log("a new generation serves.*generation=2", applications.PREPARE_TIMEOUT_S)
             check()
             server.signal(signal.SIGUSR1)
-            server.wait_for_log("log files are opened anew")
+            server.wait_for_log("log files reopened")
             load.wait_for_more(RESPONSES_BETWEEN)
             server.signal(signal.SIGUSR2)
             told = server.wait_for_log(

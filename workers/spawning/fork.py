@@ -1,6 +1,6 @@
 """What a forked process gives up of Python's, and how it ends if it comes back to the server.
 
-What is the operating system's is given up in Rust, whoever forks (``src/sys/fork.rs``).
+What is the operating system's is given up in Rust, however it was forked (``src/sys/fork.rs``).
 """
 
 import contextlib

@@ -58,7 +58,7 @@ def patch(library: str) -> None:
         monkey.patch_all()
     else:
         with warnings.catch_warnings():
-            # Whoever asks for it knows, and every worker of every generation would say so again.
+            # Users who ask for it know, and every worker of every generation would repeat it.
             warnings.simplefilter("ignore")
             import eventlet
 

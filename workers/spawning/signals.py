@@ -9,7 +9,7 @@ from spawning import _core, fork, green
 # Where the main thread serves written to the descriptor that is otherwise told the numbers of signals.
 DRAIN_ASKED = b"\0"
 
-# Meant for the supervisor by whoever signals the whole group, as a terminal does with INT.
+# Meant for the supervisor when the whole group is signalled, as a terminal does with INT.
 _SUPERVISORS = (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _wakeup_fd = -1
 
@@ -65,7 +65,7 @@ def _after_fork() -> None:
             handler = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, handler)
         elif callable(handler) and not isinstance(handler, signal.Handlers) and not _is_caught(number):
-            # Taken for ours by what resets them whoever forks.
+            # Taken for ours by the reset of handlers after fork().
             signal.signal(number, handler)
 
 

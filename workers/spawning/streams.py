@@ -27,7 +27,7 @@ class LossyFile(io.FileIO):
         """Write some of ``data``, or count it as lost; return how many bytes that was."""
         try:
             while (written := super().write(data)) is None:
-                # Somebody has made it non-blocking, for all who share it. Whoever prints expects to wait.
+                # Another process has made it non-blocking, for all who share it. print() expects to wait.
                 _core.wait_until_writable(self.fileno())
         except OSError as error:
             return self._lose(bytes(data), error)
@@ -57,7 +57,7 @@ def flush() -> None:
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         try:
             stream.flush()  # type: ignore[union-attr]  # None is one of the things that cannot be flushed
-        except Exception:  # nobody is left to be told
+        except Exception:  # there is no log left to write to
             continue
 
 

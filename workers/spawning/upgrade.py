@@ -39,7 +39,7 @@ class UpgradeSocket:
 
     def __getattr__(self, name: str) -> Any:
         """Do what the socket does, whose connection is the application's from now on."""
-        # Whoever only looks at an object asks for names like these.
+        # Inspection of an object asks for names like these.
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._socket(), name)

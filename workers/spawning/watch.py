@@ -58,7 +58,7 @@ def _templates() -> set[str]:
 
         return {str(directory) for directory in get_template_directories() if Path(directory).is_dir()}
     except Exception:
-        # What the settings say of templates may be wrong: whoever renders one is told.
+        # What the settings say of templates may be wrong: rendering one reports it.
         return set()
 
 

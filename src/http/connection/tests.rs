@@ -437,7 +437,7 @@ fn a_proxied_connection_begins_with_its_header() {
 fn a_proxied_connection_without_its_header_is_refused() {
     assert_eq!(Peer::behind_proxy().send(GET), [Seen::Reject(RequestFault::ProxyHeaderMissing)]);
     assert_eq!(Peer::behind_proxy().send(b"PROXY x\r\n"), [Seen::Reject(RequestFault::ProxyHeader)]);
-    // The header belongs to nobody else.
+    // The header belongs to this connection alone.
     assert_eq!(Peer::new().send([PROXY, GET].concat()), [Seen::Reject(RequestFault::Version)]);
     assert_eq!(Peer::new().send(b"\r\n\r\n\0\r\nQUIT\n"), [Seen::Reject(RequestFault::RequestLine)]);
 }

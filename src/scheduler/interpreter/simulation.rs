@@ -7,7 +7,7 @@ use super::{Look, SwitchInterval, SwitchPolicy};
 use crate::limits::{SWITCH_INTERVAL, SWITCH_INTERVAL_SHORT};
 
 const STEP_US: u64 = 5;
-/// From a wake-up to running, at most and usually. Whoever is awake is quicker, as a rule.
+/// From a wake-up to running, at most and usually. A thread that is awake is usually quicker.
 const WAKE_US_MAX: u64 = 40;
 const WAKE_US: u64 = 20;
 /// One wake-up in so many finds a core that is awake and warm.

@@ -35,9 +35,9 @@ pub(in crate::supervisor) enum SupervisorEvent {
     WorkerSilent(WorkerId),
     /// A worker is gone, or could not even be started. Comes once for each worker, and last.
     WorkerExited(WorkerId, ProcessExit),
-    /// Load the application, anew or for the first time.
+    /// Load or reload the application.
     Reload,
-    /// A file of the application changed at that time: load it anew, unless a generation begun later does already.
+    /// A file of the application changed at that time: reload it, unless a later generation already has it.
     Changed(Instant),
     /// A worker should give its slot to another, which starts first.
     Replace(WorkerId, Replacement),

@@ -12,7 +12,7 @@ pub(super) struct Slot {
     pub(super) worker: Option<WorkerId>,
     /// Who loads to take its place.
     pub(super) successor: Option<WorkerId>,
-    /// How the worker goes when it has a successor that accepts; `None` while nobody wants it to go.
+    /// How the worker goes when it has a successor that accepts; `None` while it is to stay.
     pub(super) farewell: Option<Farewell>,
     /// When the next worker or successor is started.
     pub(super) spawn_at: Option<Instant>,
@@ -60,7 +60,7 @@ impl Serving {
             return false;
         }
         slot.farewell = Some(farewell);
-        // Whoever is replaced again and again must not keep the machine busy with it.
+        // A worker that is replaced again and again must not keep the supervisor busy.
         slot.spawn_at = Some(now + RESPAWN_WAIT_MIN);
         true
     }

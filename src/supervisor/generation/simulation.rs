@@ -364,7 +364,7 @@ impl World {
 
     fn check_end(&self) {
         match self.exit {
-            Some(0) => assert!(self.stopped_at.is_some(), "nobody asked for an exit"),
+            Some(0) => assert!(self.stopped_at.is_some(), "it exited without an order"),
             Some(status) => {
                 assert_eq!(status, EXIT_LOAD_FAILED);
                 assert!(self.machine.serving.is_none());

@@ -61,7 +61,7 @@ fn a_silent_main_thread_is_killed_once_replaced_and_a_silent_executor_drained() 
     let actions = judged(stuck(), executor);
     assert_eq!(
         replaced(&actions),
-        Some(("executor 1 has shown no life for 60 s (--stuck-timeout)", Farewell::Drain))
+        Some(("executor 1 has had no heartbeat for 60 s (--stuck-timeout)", Farewell::Drain))
     );
     assert_eq!(judged(stuck(), WorkerSample { main_heartbeat_age: 60 * SECOND, ..worker(1) }), []);
     let neither = WorkerSample {
@@ -69,7 +69,7 @@ fn a_silent_main_thread_is_killed_once_replaced_and_a_silent_executor_drained() 
         executor_heartbeat_ages: vec![70 * SECOND],
         ..worker(1)
     };
-    assert_eq!(judged(stuck(), neither), [], "nobody has roused the executor");
+    assert_eq!(judged(stuck(), neither), [], "the executor was not woken");
     let newborn = WorkerSample { main_heartbeat_age: 61 * SECOND, age: SECOND, ..worker(1) };
     assert_eq!(judged(stuck(), newborn), [], "silence begins with service");
 }

@@ -42,7 +42,7 @@ pub(super) fn unfit(name: &str, unfit: Unfit, status: i32) -> StartFailure {
 fn cause(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Live => "another process listens there".to_owned(),
-        Refusal::NotASocket => "the file exists and is no socket".to_owned(),
+        Refusal::NotASocket => "the file exists and is not a socket".to_owned(),
         Refusal::Busy => "another process holds a lock on the directory".to_owned(),
         Refusal::Owner(error) => format!("it cannot be given to its owner: {error}"),
         Refusal::Other(error) => error.to_string(),

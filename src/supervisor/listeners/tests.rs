@@ -71,7 +71,7 @@ fn what_waiting_does_not_help_is_refused_at_once() {
         ("192.0.2.1:0".to_owned(), "cannot listen on 192.0.2.1:0: ".to_owned(), "ip address".to_owned()),
         (
             format!("unix:{}", path("file")),
-            format!("cannot listen on unix:{}: the file exists and is no socket", path("file")),
+            format!("cannot listen on unix:{}: the file exists and is not a socket", path("file")),
             format!("rm {}", path("file")),
         ),
     ] {

@@ -62,7 +62,7 @@ impl ConnectionTask {
             received_at,
         }));
 
-        // The machine is lent to the reading side, and nobody asks it anything meanwhile.
+        // The machine is lent to the reading side, and is not used meanwhile.
         let idle = Connection::new(Arc::clone(&self.executor.http_limits), false, received_at);
         let mut machine = mem::replace(&mut self.machine, idle);
         let (relayed, read) = {
@@ -115,7 +115,7 @@ impl ConnectionTask {
                 Event::Body(bytes) => upload.push(bytes),
                 Event::Continue => {
                     self.excused(machine, || upload.is_wanted()).await;
-                    // Whoever is answered already has been told to go on, or that there is no need.
+                    // A client with an answer has been told to continue, or that there is no need.
                     if !self.exchange.is_answering() && self.write(CONTINUE).await.is_err() {
                         upload.end(Err(UploadFault::Gone));
                         return BodyRead::Gone;
@@ -155,7 +155,7 @@ impl ConnectionTask {
         machine.excuse(self.executor.reactor.now().saturating_duration_since(since));
     }
 
-    /// Feeds the machine what the client sends next, or says what its silence means.
+    /// Feeds the machine what the client sends next, or returns the timeout's fault.
     async fn receive_body(&self, machine: &mut Connection) -> io::Result<Option<RequestFault>> {
         while !read_available(&self.executor, &self.stream, machine)? {
             if let Event::Reject(fault) = machine.expire(self.executor.reactor.now()) {

@@ -52,7 +52,7 @@ impl ConnectionTask {
     }
 
     /// Says that nothing more will come and reads what the peer still sends, for a moment: closing with unread bytes
-    /// would reset the connection, and the reset may overtake our last words (RFC 9112 section 9.6).
+    /// would reset the connection, and the reset may overtake the response (RFC 9112 section 9.6).
     pub(super) async fn linger(&self) {
         self.stream.shut_down_write();
         let (end, mut discarded) = (self.executor.reactor.now() + LINGER_TIMEOUT, 0);

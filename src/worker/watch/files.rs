@@ -27,7 +27,7 @@ pub(super) fn version(file: &Path) -> String {
     format!("{:?} {status_changed:?}", stamp(file))
 }
 
-/// See the module's page.
+/// The files to watch, the directories they are in, and what was last seen of them.
 #[derive(Debug, Default)]
 pub(super) struct WatchedFiles {
     files: BTreeMap<PathBuf, FileStamp>,
