@@ -155,15 +155,17 @@ extern "C" fn release_signals() {
 /// In the child, right after the fork: nothing here allocates, locks or may fail loudly.
 extern "C" fn give_up() {
     IS_CHILD.store(true, Ordering::Relaxed);
+    resource_limit::restore_in_child();
     give_up_descriptors();
     give_up_handlers();
-    resource_limit::restore_in_child();
     release_signals();
 }
 
 fn give_up_descriptors() {
     // SAFETY: the call takes no pointers.
     let blank = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    // No number from there on can be given to another descriptor.
+    let limit = resource_limit::OPEN_FILES.soft();
     let used = WORDS_USED.load(Ordering::Relaxed);
     for (index, word) in PRIVATE.iter().enumerate().take(used) {
         let mut bits = word.load(Ordering::Relaxed);
@@ -174,7 +176,8 @@ fn give_up_descriptors() {
         while bits != 0 {
             let number = index * WORD_BITS + bits.trailing_zeros() as usize;
             bits &= bits - 1;
-            give_up_descriptor(RawFd::try_from(number).unwrap_or(-1), blank);
+            let fd = RawFd::try_from(number).unwrap_or(-1);
+            give_up_descriptor(fd, if number as u64 >= limit { -1 } else { blank });
         }
     }
     if blank >= 0 {
