@@ -167,8 +167,6 @@ def test_a_child_that_returns_from_the_application_answers_no_request(server: Se
     assert ask(server, "return") == 0
     assert ask(server, "return", status="7") == 7
     assert ask(server, "return", **{"raise": "1"}) == 1
-    assert ask(server, "return", clone="1") == 0
-    assert ask(server, "return", clone="1", status="7") == 7
     response = server.get("/parts")
     assert response.body == b"first second third"
     server.wait_for_log("RuntimeError: in the child")

@@ -8,7 +8,6 @@ import ctypes
 import json
 import multiprocessing
 import os
-import platform
 import resource
 import select
 import shlex
@@ -78,13 +77,6 @@ def _in_c(path: str) -> int:
         libc.pause()
         os._exit(0)
     return int(pid)
-
-
-def _cloned() -> int:
-    """As a library does that knows no fork(3): nobody's hooks run."""
-    number = {"x86_64": 56, "aarch64": 220}[platform.machine()]
-    # The interpreter is the caller's in both.
-    return int(ctypes.PyDLL(None).syscall(number, signal.SIGCHLD, 0, 0, 0, 0))
 
 
 def _process(method: str, path: str) -> int:
@@ -196,7 +188,7 @@ def app(environ: dict[str, object], start_response: Callable[..., object]) -> It
         said = WAYS[query["way"]](query["path"])
     elif action == "return":
         # The child, too, returns from here, or raises.
-        pid = _cloned() if "clone" in query else os.fork()
+        pid = os.fork()
         if pid == 0 and "status" in query:
             sys.exit(int(query["status"]))
         if pid == 0 and "raise" in query:

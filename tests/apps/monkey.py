@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import ctypes
 import gc
 import multiprocessing
 import os
-import platform
 import random
 import signal
 import socket
@@ -67,12 +65,6 @@ def forks_by_multiprocessing() -> None:
     child.start()
     child.terminate()
     child.join()
-
-
-def forks_by_hand() -> None:
-    """As a library does that knows no fork(3): nobody's hooks run. The child answers the request as well."""
-    number = {"x86_64": 56, "aarch64": 220}[platform.machine()]
-    ctypes.PyDLL(None).syscall(number, signal.SIGCHLD, 0, 0, 0, 0)
 
 
 def spawns() -> None:
@@ -193,7 +185,6 @@ MISDEEDS: list[Callable[[], None]] = [
     forks_and_raises_in_the_child,
     forks_and_answers_twice,
     forks_by_multiprocessing,
-    forks_by_hand,
     spawns,
     signals,
     executes,
