@@ -180,9 +180,10 @@ impl Queue {
             let threads: Vec<_> = asked
                 .filter_map(|place| state.seats.get(place).map(|seated| Arc::clone(&seated.stat)))
                 .collect();
+            let enough = state.scheduler.runnable_enough();
             // Asking takes microseconds each, and application threads want the lock.
             drop(state);
-            runnable = threads.iter().filter(|thread| thread.is_runnable()).count();
+            runnable = threads.iter().filter(|thread| thread.is_runnable()).take(enough).count();
             state = self.lock();
         }
         if let Some(observation) = observation {

@@ -97,15 +97,19 @@ impl CpuUsage {
         }
         let last = self.last.replace(sample);
         let usage = last.and_then(|last| self.usage_between(last, sample));
-        self.pause = match usage {
-            Some(Usage::Idle) => BALANCE_PAUSE_MIN,
-            Some(Usage::Partial) => BALANCE_PAUSE_MIN * 2,
-            // All is well as it is. Whatever changes that is noticed a little later, and looking costs less.
-            Some(Usage::Full) => (self.pause * 2).min(BALANCE_PAUSE_MAX),
-            None => self.pause,
-        };
         self.due = Some(sample.at + self.pause);
         usage
+    }
+
+    /// Says how soon to look again, after `usage`; one more thread would have helped, or not.
+    pub(super) fn pace(&mut self, usage: Usage, would_help: bool) {
+        self.pause = match usage {
+            Usage::Idle if would_help => BALANCE_PAUSE_MIN,
+            Usage::Partial if would_help => BALANCE_PAUSE_MIN * 2,
+            // All is well as it is. Whatever changes that is noticed a little later, and looking costs less.
+            _ => (self.pause * 2).min(BALANCE_PAUSE_MAX),
+        };
+        self.due = self.last.map(|last| last.at + self.pause);
     }
 
     fn usage_between(&self, last: CpuSample, this: CpuSample) -> Option<Usage> {
@@ -174,5 +178,17 @@ mod tests {
         assert_eq!(offer(BALANCE_PAUSE_MIN * 3), Some(Usage::Idle));
         cpu.begin(now + MS * 2);
         assert_eq!(cpu.due(), Some(now + MS * 2 + BALANCE_PAUSE_MIN));
+    }
+
+    #[test]
+    fn what_cannot_be_helped_is_looked_at_rarely() {
+        let (mut cpu, now) = (CpuUsage::new(CoreCount { all: 1, usable: 1 }), Instant::now());
+        cpu.observe(CpuSample::new(now, Duration::ZERO, std::iter::empty(), 0));
+        for _ in 0..4 {
+            cpu.pace(Usage::Idle, false);
+        }
+        assert_eq!(cpu.due(), Some(now + BALANCE_PAUSE_MAX));
+        cpu.pace(Usage::Idle, true);
+        assert_eq!(cpu.due(), Some(now + BALANCE_PAUSE_MIN));
     }
 }

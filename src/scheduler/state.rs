@@ -204,9 +204,19 @@ impl<T> Scheduler<T> {
         self.run_queue.working().take(RUNNABLE_ASKED_MAX)
     }
 
+    /// So many of them that are runnable are enough to know.
+    pub fn runnable_enough(&self) -> usize {
+        self.cores.usable
+    }
+
     /// Learns from an observation, while so many threads run or would if they were given a core.
     pub fn learn(&mut self, observation: Observation, runnable: usize, now: Instant) {
-        self.limit.learn(observation.0, runnable < self.cores.usable, now);
+        let has_idle_core = runnable < self.cores.usable;
+        let would_help = has_idle_core && !self.limit.is_all();
+        self.limit.learn(observation.0, has_idle_core, now);
+        self.usage.pace(observation.0, would_help);
+        #[cfg(test)]
+        self.usages.values_mut().for_each(|usage| usage.pace(observation.0, would_help));
     }
 }
 
