@@ -19,6 +19,7 @@ mod notify_socket;
 mod pid_file;
 mod preflight;
 mod private_directory;
+mod start;
 mod start_failure;
 mod status_process;
 mod worker_handle;
@@ -32,20 +33,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use crate::bootstrap::{Inheritance, Order, Report, WorkerPlacement};
-use crate::config::{AccessLog, Config};
-use crate::limits::PROCESSES_SPARE;
+use crate::config::Config;
 use crate::log;
 use crate::scoreboard::{Dimensions, Scoreboard, ServerStage, SupervisorScore};
 use crate::sys::process::{self, ProcessExit};
-use crate::sys::resource_limit::OPEN_FILES;
 use crate::sys::signals::{Signal, Signals};
-use crate::sys::{affinity, clock, file, standard_streams, wait};
+use crate::sys::{affinity, file, standard_streams, wait};
 use changes::Changes;
-use generation::{Action, Failure, Farewell, Generations, Replacement, Settings, SupervisorEvent, WorkerId};
+use generation::{Action, Failure, Farewell, Generations, Replacement, SupervisorEvent, WorkerId};
 use handover::{Predecessor, Successor};
-use identity::Identities;
 use inspection::Inspection;
-use launch::{Launch, LaunchedAs, Outputs};
+use launch::{Launch, LaunchedAs};
 use listeners::{Inherited, Listeners, Unbound};
 use notify_socket::NotifySocket;
 use pid_file::PidFile;
@@ -147,103 +145,7 @@ struct Supervisor<'a> {
     has_served: bool,
 }
 
-impl<'a> Supervisor<'a> {
-    /// Makes all that outlives any worker, in the order in which a failure leaves nothing behind.
-    fn start(
-        mut config: Config,
-        commands: Commands,
-        python_version: &str,
-        (inherited, mut predecessor): (Vec<Inherited>, Option<Predecessor>),
-        launch: &'a mut Launch,
-    ) -> Result<Self, Unbound> {
-        let identities = Identities::look_up(&config, predecessor.is_some())?;
-        preflight::choose_reactor(&mut config)?.inspect(|reason| launch.say(reason));
-        let (signals, cores) =
-            preflight::prepare_process().map_err(|error| refused("prepare this process", &error))?;
-        let pid_file = config.service.pid_file.as_deref().filter(|_| predecessor.is_none());
-        let pid_file = pid_file.map(PidFile::write).transpose()?;
-        let owner = identities.server.as_ref();
-        let outputs = Outputs::open(&config.service, owner)?;
-        launch.say(&announcements::greeting(python_version));
-        announcements::few_files(&config, OPEN_FILES.hard()).inspect(|warning| launch.say(warning));
-        let listeners =
-            Listeners::open(&config, identities.sockets.as_ref(), inherited, |wait| pause(&signals, wait))?;
-        let addresses = listeners.addresses();
-        launch.say(&announcements::listening(
-            &addresses.map_err(|error| refused("read a socket's address", &error))?,
-        ));
-        let status = predecessor.as_mut().and_then(|predecessor| predecessor.status.take());
-        let status =
-            StatusProcess::open(&config, identities.sockets.as_ref(), status, |wait| pause(&signals, wait))?;
-        if let Some(status) = &status {
-            let addresses = status.listeners().addresses();
-            launch.say(&announcements::status(
-                &addresses.map_err(|error| refused("read a socket's address", &error))?,
-            ));
-        }
-        if config.verbose {
-            launch.say(&format!("{config:#?}"));
-        }
-        if let Some(identity) = owner {
-            if let AccessLog::File(path) = &config.access_log {
-                // Made while this process still may; why it cannot be, the user's own try will tell.
-                let _ = file::append(path, owner);
-            }
-            identity::assume(identity, &config, &commands.worker)?;
-        }
-        let private_directory = PrivateDirectory::create(&config)?;
-        launch.redirect(outputs).map_err(|error| refused("redirect the standard streams", &error))?;
-        let settings = Settings {
-            processes: config.processes,
-            processes_max: 2 * config.processes + PROCESSES_SPARE,
-            start_timeout: config.start_timeout,
-            drain_timeout: config.deadman_timeout,
-            failures_watch: config.reload.dev,
-            // With a supervisor before this one it is better to go and let that one keep serving.
-            waits_for_first: config.reload.dev && predecessor.is_none(),
-        };
-        let dimensions = Dimensions {
-            rows: settings.workers_max() + SPARE_ROWS,
-            // Cores may be added later.
-            executors: affinity::machine_cores().max(cores.now.len()).div_ceil(config.processes.max(1)),
-            threads: config.application_threads(),
-        };
-        let scoreboard = Scoreboard::create(dimensions);
-        let (scoreboard, scoreboard_fd) =
-            scoreboard.map_err(|error| refused("share memory with workers", &error))?;
-        let score =
-            scoreboard.supervisor().ok_or_else(|| refused("share memory with workers", &"too small"))?;
-        score.begin(std::process::id(), clock::monotonic_ms());
-        score.set_processes(config.processes);
-        let inspection = Inspection::new(config.worker_limits.clone(), Instant::now());
-        Ok(Self {
-            launch,
-            notify: NotifySocket::from_environment(),
-            pid_file,
-            working_directory: WorkingDirectory::new(&config),
-            config,
-            commands,
-            cores,
-            signals,
-            listeners,
-            private_directory,
-            status,
-            scoreboard,
-            score,
-            scoreboard_fd,
-            dimensions,
-            rows_free: (0..dimensions.rows).collect(),
-            workers: BTreeMap::new(),
-            generations: Generations::new(settings),
-            inspection,
-            predecessor,
-            successor: None,
-            changes: Changes::default(),
-            events: VecDeque::from([SupervisorEvent::Reload]),
-            has_served: false,
-        })
-    }
-
+impl Supervisor<'_> {
     fn run(&mut self) -> i32 {
         if self.predecessor.is_none() {
             self.begin_status();

@@ -8,20 +8,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::access_line::AccessLogLine;
 use super::connection_limit::ConnectionPermit;
 use super::dispatch::{ConnectionHandle, ExecutorContext};
 use super::lifecycle::Phase;
-use super::notices::{Notice, Overdue};
 use super::peer::Peer;
 use super::request_deadline::{DeadlineCheck, RequestDeadline};
 use super::spill::Incoming;
 use crate::gateway::{self, ConnectionFacts, End, Exchange, Message, Outcome, Reply, Request};
-use crate::http::{self, BodyFraming, CONTINUE, Connection, Event, Forwarded, RequestFault, RequestHead};
+use crate::http::{self, BodyFraming, CONTINUE, Connection, Event, Forwarded, RequestHead};
 use crate::limits::SWEEP_PAUSE;
 use crate::reactor::{Accepted, Sender, Stream};
 use crate::sys::clock;
 
+mod ending;
 mod sending;
 mod streaming;
 mod upgrade;
@@ -30,8 +29,6 @@ mod waiting;
 /// How long the first request of a connection is with the application before the kernel is asked to tell us when its
 /// client leaves. Most are answered sooner, and the call is spared.
 const WATCH_DELAY: Duration = SWEEP_PAUSE;
-/// What the access log shows for a request whose client left before any thread took it, as nginx does.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// Adds a connection, counts it, and spawns the task that serves it until it closes.
 pub(super) fn serve(executor: &Rc<ExecutorContext>, accepted: Accepted, permit: ConnectionPermit) {
@@ -341,95 +338,6 @@ impl ConnectionTask {
             }
             self.wait_for_wakeup_unwatched().await;
         }
-    }
-
-    /// Answers a request that no application thread took in time, or whose client left meanwhile.
-    async fn give_up(&mut self, request: Request, request_bytes: u64) -> CloseReason {
-        let Request { head, reply, received_at, .. } = request;
-        reply.discard();
-        let is_gone = self.handle.registration.is_hung_up();
-        let status = if is_gone { CLIENT_CLOSED_REQUEST } else { RequestFault::Overloaded.status().0 };
-        let response = RequestFault::Overloaded.response(head.facts().is_head, &gateway::date_now());
-        let end = End::new(Outcome::Close, status, 0, Some(head));
-        self.record_response(&end, received_at, request_bytes);
-        if is_gone {
-            return CloseReason::PeerGone;
-        }
-        self.executor.load.queue_timed_out();
-        match self.write(&response).await {
-            Ok(()) => CloseReason::Linger,
-            Err(_) => CloseReason::PeerGone,
-        }
-    }
-
-    /// Ends a response that the application takes too long for: by an answer in its place, or in the middle. Returns
-    /// whether it was answered. The connection stays ours until the thread lets go of its exchange.
-    async fn time_out(&self, head: Option<RequestHead>, received_at: Instant, request_bytes: u64) -> bool {
-        let unanswered = self.exchange.claim_for_executor();
-        if self.exchange.is_taken_over() {
-            return false;
-        }
-        self.exchange.close();
-        let Some(work) = self.exchange.work(clock::monotonic_ms()) else { return false };
-        let request = head.as_ref().map_or_else(String::new, |head| {
-            format!("{} {}", String::from_utf8_lossy(head.method()), String::from_utf8_lossy(head.target()))
-        });
-        let overdue = Overdue { request, thread: work.thread, working_for: work.lasts };
-        self.executor.notices.post(Notice::Overdue(overdue));
-        if unanswered {
-            let fault = RequestFault::Overdue;
-            let is_head = head.as_ref().is_some_and(|head| head.facts().is_head);
-            // A client that does not take it is gone, which makes no difference any more.
-            let _ = self.write(&fault.response(is_head, &gateway::date_now())).await;
-            self.record_response(
-                &End::new(Outcome::Close, fault.status().0, 0, head),
-                received_at,
-                request_bytes,
-            );
-        }
-        self.stream.shut_down_write();
-        unanswered
-    }
-
-    fn record_response(&self, end: &End, received_at: Instant, request_bytes: u64) {
-        let ended_at = if end.is_sent { end.ended_at } else { Instant::now() };
-        let taken = ended_at.saturating_duration_since(received_at);
-        let latency_us = u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
-        self.executor.load.score.request_finished(end.status, latency_us, request_bytes, end.body_bytes);
-        self.executor.log(&AccessLogLine {
-            client: self.peer.client,
-            head: end.head.as_ref(),
-            response_head: end.response_head.as_deref(),
-            status: end.status,
-            body_bytes: end.body_bytes,
-            taken,
-        });
-    }
-
-    /// Answers a request that is the peer's fault, and gives up on the connection.
-    async fn reject(&mut self, fault: &RequestFault, head: Option<&RequestHead>) -> CloseReason {
-        tracing::debug!(%fault, peer = ?self.peer.facts.peer, "request refused");
-        let is_head = head.map_or_else(|| self.machine.refused_is_head(), |head| head.facts().is_head);
-        let response = fault.response(is_head, &gateway::date_now());
-        self.executor.load.score.refused();
-        self.executor.log(&AccessLogLine {
-            client: self.peer.client,
-            head,
-            response_head: None,
-            status: fault.status().0,
-            body_bytes: 0,
-            taken: Duration::ZERO,
-        });
-        match self.write(&response).await {
-            Ok(()) => CloseReason::Linger,
-            Err(_) => CloseReason::PeerGone,
-        }
-    }
-
-    /// Answers a request whose body we cannot keep.
-    async fn refuse_body(&mut self, head: &RequestHead, error: &io::Error) -> CloseReason {
-        self.executor.storage.complain(error);
-        self.reject(&RequestFault::NoStorage, Some(head)).await
     }
 }
 

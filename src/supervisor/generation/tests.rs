@@ -1,6 +1,7 @@
 //! The machine's promises one by one, on a clock of our own.
 
 use super::*;
+use crate::limits::REAP_TIMEOUT;
 
 const DRAIN: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(60);
