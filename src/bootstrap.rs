@@ -62,8 +62,13 @@ pub enum Report {
 pub enum Order {
     /// Start to accept connections: the whole generation is ready.
     Accept,
-    /// Stop accepting, finish what is held, exit.
+    /// Stop accepting, finish what is held, exit. Who still waits in the kernel is for others, who listen there too.
     Drain,
+    /// As [`Order::Drain`], but nobody else will listen: first accept who waits at the sockets that the server closes,
+    /// until they are closed.
+    Close,
+    /// Said after [`Order::Close`]: the sockets are closed. The kernel tells only one of those who wait there.
+    Closed,
     /// Reopen log files, which may have been renamed.
     Reopen,
     /// Exit now. Sent only to workers that were never told to accept.
@@ -140,6 +145,16 @@ fn encode_report(report: &Report) -> io::Result<Vec<u8>> {
     Ok(encoded)
 }
 
+/// Whose a listening socket is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Owner {
+    /// Bound by this server, which closes it when it stops.
+    Server,
+    /// Given to the server, by systemd for example: who connects while it stops is served by the next.
+    #[default]
+    Other,
+}
+
 /// What a worker is started with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bootstrap {
@@ -157,7 +172,7 @@ pub struct Bootstrap {
     pub supervisor_pid: u32,
     /// A directory for what the workers of this server have between themselves, if they need one.
     pub private_directory: Option<PathBuf>,
-    listeners: Vec<RawFd>,
+    listeners: Vec<(RawFd, Owner)>,
     control: RawFd,
     scoreboard: RawFd,
     dimensions: Dimensions,
@@ -184,7 +199,7 @@ pub struct Inheritance<'a> {
     /// Where they start.
     pub start: process::Start<'a>,
     /// The listening sockets.
-    pub listeners: &'a [OwnedFd],
+    pub listeners: &'a [(OwnedFd, Owner)],
     /// The scoreboard's memory.
     pub scoreboard: BorrowedFd<'a>,
     /// How that memory is laid out.
@@ -221,13 +236,13 @@ pub fn spawn_worker(
         cores: placement.cores,
         supervisor_pid: std::process::id(),
         private_directory: inheritance.private_directory.map(Path::to_owned),
-        listeners: inheritance.listeners.iter().map(AsRawFd::as_raw_fd).collect(),
+        listeners: inheritance.listeners.iter().map(|(fd, owner)| (fd.as_raw_fd(), *owner)).collect(),
         control: child.as_fd().as_raw_fd(),
         scoreboard: inheritance.scoreboard.as_raw_fd(),
         dimensions: inheritance.dimensions,
     };
     let mut inherited = vec![child.as_fd(), inheritance.scoreboard];
-    inherited.extend(inheritance.listeners.iter().map(AsFd::as_fd));
+    inherited.extend(inheritance.listeners.iter().map(|(fd, _)| fd.as_fd()));
     let pid = spawn(inheritance.command, &bootstrap, inherited, inheritance.start)?;
     Ok((pid, ControlChannel::new(parent)))
 }
@@ -253,7 +268,7 @@ pub struct WorkerResources {
     /// What it was told.
     pub bootstrap: Bootstrap,
     /// The listening sockets. Non-blocking, and to stay so: siblings share them.
-    pub listeners: Vec<PrivateFd>,
+    pub listeners: Vec<(PrivateFd, Owner)>,
     /// The way to its supervisor.
     pub control: WorkerControl,
     /// The scoreboard, on which it already sits in its row, loading.
@@ -267,11 +282,12 @@ impl WorkerResources {
     /// `InvalidData` when this process was not started by a supervisor of this version.
     pub fn receive(bootstrap: RawFd) -> io::Result<Self> {
         let bootstrap: Bootstrap = read_bootstrap(process::adopt(bootstrap)?)?;
-        let mut numbers = bootstrap.listeners.clone();
+        let mut numbers: Vec<RawFd> = bootstrap.listeners.iter().map(|(fd, _)| *fd).collect();
         numbers.extend([bootstrap.control, bootstrap.scoreboard]);
         check_each_is_named_once(numbers)?;
         let adopt = |fd| process::adopt(fd).map(PrivateFd::new);
-        let listeners = bootstrap.listeners.iter().copied().map(adopt).collect::<io::Result<_>>()?;
+        let listeners = bootstrap.listeners.iter().map(|(fd, owner)| Ok((adopt(*fd)?, *owner)));
+        let listeners = listeners.collect::<io::Result<_>>()?;
         let control = ControlChannel::new(process::adopt(bootstrap.control)?.into());
         let scoreboard =
             Scoreboard::open(process::adopt(bootstrap.scoreboard)?.as_fd(), bootstrap.dimensions)?;
@@ -309,7 +325,7 @@ impl WorkerResources {
             scoreboard: -1,
             dimensions,
         };
-        let listeners = listeners.into_iter().map(PrivateFd::new).collect();
+        let listeners = listeners.into_iter().map(|fd| (PrivateFd::new(fd), Owner::Server)).collect();
         Ok((
             Self { bootstrap, listeners, control: ControlChannel::new(child), scoreboard },
             ControlChannel::new(parent),

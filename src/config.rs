@@ -90,6 +90,8 @@ pub struct Config {
     pub backdoor: bool,
     /// How long a draining worker may take before it is killed.
     pub deadman_timeout: Duration,
+    /// How long the server serves on once it was told to stop.
+    pub drain_delay: Duration,
     /// How long a worker may take to load the application and report ready.
     pub start_timeout: Duration,
     /// Requests that may wait for an application thread in one process; more stay unread in their sockets.
@@ -207,6 +209,7 @@ pub struct RawOptions {
     pub backdoor: bool,
     pub no_keepalive: bool,
     pub deadman_timeout: Option<String>,
+    pub drain_delay: Option<String>,
     pub start_timeout: Option<String>,
     pub queue: Option<String>,
     pub queue_timeout: Option<String>,
@@ -285,6 +288,7 @@ impl Config {
             coverage: raw.coverage,
             backdoor: raw.backdoor,
             deadman_timeout,
+            drain_delay: ranges::DRAIN_DELAY.read_time(raw.drain_delay.as_deref())?,
             start_timeout,
             queue_length_max,
             queue_timeout,

@@ -196,6 +196,12 @@ pub const ACCEPT_EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a file sent to a socket in one call; other connections have their turn in between.
 pub const SEND_FILE_BYTES: usize = 512 * 1024;
 
+/// How long a server that stops lets handshakes end that have begun, before it looks whether it can close its sockets.
+pub const CLOSE_SETTLE: Duration = Duration::from_millis(20);
+/// How soon it looks again, while somebody waits there to be accepted.
+pub const CLOSE_LOOK_PAUSE: Duration = Duration::from_millis(5);
+/// How long it does so at most where the kernel cannot keep others from coming meanwhile.
+pub const CLOSE_OPEN_MAX: Duration = Duration::from_secs(1);
 /// How long a draining process keeps idle connections open for requests that may be on their way.
 pub const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_millis(500);
 /// A process that looks for the end of that so much too late has been stopped, and its clients perhaps with it: they

@@ -86,7 +86,7 @@ fn serve(resources: &WorkerResources, behaviour: &str) {
         std::process::exit(0);
     }
     score.set_state(WorkerState::Accepting);
-    let listener = TcpListener::from(resources.listeners[0].as_fd().try_clone_to_owned().unwrap());
+    let listener = TcpListener::from(resources.listeners[0].0.as_fd().try_clone_to_owned().unwrap());
     loop {
         let readable = sys::wait::readable(&[resources.control.as_fd(), listener.as_fd()], None).unwrap();
         if readable[0] && resources.control.receive().unwrap() != Some(Order::Accept) {
@@ -241,6 +241,7 @@ fn config() -> Config {
         verbose: false,
         sysinfo: false,
         deadman_timeout: TIMEOUT,
+        drain_delay: Duration::ZERO,
         start_timeout: TIMEOUT,
         queue_length_max: 1,
         queue_timeout: Duration::from_secs(1),

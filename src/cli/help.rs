@@ -24,6 +24,7 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
             "--green-requests-max",
             "--queue",
             "--queue-timeout",
+            "--drain-delay",
             "--start-timeout",
             "--deadman-timeout",
         ],

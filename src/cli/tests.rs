@@ -61,7 +61,7 @@ fn account(user: &str, group: Option<&str>) -> Account {
 fn every_option_arrives_where_it_belongs() {
     let line = "-f a.b --chdir / --python-path usr --python-path etc --script-name /shop/ -i ::1 -p 1 -b unix:@a -b fd://3 --unix-mode 600 --unix-owner a --status-port 9 --status-host ::1 -d --pidfile /tmp/pid \
                 --stdout /tmp/out --stderr /tmp/err -u b:c -s 2 --pin none -t 0 --green gevent --green-requests-max 23 -l /dev/null --access-log-format %h --log-level debug --log-format json -v --sysinfo -c --backdoor --no-keepalive --deadman 4 \
-                --start-timeout 5 --queue 6 \
+                --drain-delay 7 --start-timeout 5 --queue 6 \
                 --queue-timeout 7.5 --request-line-bytes-max 800 --header-bytes-max 900 --header-count-max 10 \
                 --body-bytes-max 11K --header-timeout 12 --keepalive-timeout 13 --body-timeout 14 \
                 --body-bytes-per-s-min 15 --requests-per-connection-max 16 \
@@ -102,6 +102,7 @@ fn every_option_arrives_where_it_belongs() {
         coverage: true,
         backdoor: true,
         deadman_timeout: seconds(4),
+        drain_delay: seconds(7),
         start_timeout: seconds(5),
         queue_length_max: 6,
         queue_timeout: std::time::Duration::from_millis(7500),

@@ -159,6 +159,10 @@ pub(super) struct Words {
     #[argh(option, arg_name = "seconds")]
     deadman_timeout: Vec<String>,
 
+    /// seconds the server serves on after it was told to stop, not ready any more by its health check; then it drains
+    #[argh(option, arg_name = "seconds")]
+    drain_delay: Vec<String>,
+
     /// seconds a process may take to load the application
     #[argh(option, arg_name = "seconds")]
     start_timeout: Vec<String>,
@@ -350,6 +354,7 @@ impl From<Words> for RawOptions {
             backdoor: words.backdoor,
             no_keepalive: words.no_keepalive,
             deadman_timeout: last(words.deadman_timeout),
+            drain_delay: last(words.drain_delay),
             start_timeout: last(words.start_timeout),
             queue: last(words.queue),
             queue_timeout: last(words.queue_timeout),

@@ -22,6 +22,7 @@ pub(super) const THREADS: Range = number("--threads", "a number of threads", 4, 
 pub(super) const GREEN_REQUESTS_MAX: Range =
     number("--green-requests-max", "a number of requests", limits::GREEN_REQUESTS_MAX as u64, 1, 1_000_000);
 pub(super) const DEADMAN_TIMEOUT: Range = seconds("--deadman-timeout", 10 * SECOND, 0, DAY);
+pub(super) const DRAIN_DELAY: Range = seconds("--drain-delay", 0, 0, HOUR);
 pub(super) const START_TIMEOUT: Range = seconds("--start-timeout", 60 * SECOND, 100, DAY);
 pub(super) const QUEUE: Range = number("--queue", "a number of requests", 1024, 1, 65_536);
 pub(super) const QUEUE_TIMEOUT: Range = seconds("--queue-timeout", 30 * SECOND, 1, HOUR);
@@ -71,6 +72,7 @@ pub(super) const ALL: &[Range] = &[
     THREADS,
     GREEN_REQUESTS_MAX,
     DEADMAN_TIMEOUT,
+    DRAIN_DELAY,
     START_TIMEOUT,
     QUEUE,
     QUEUE_TIMEOUT,

@@ -36,6 +36,7 @@ fn nothing_but_an_application_is_enough() {
         coverage: false,
         backdoor: false,
         deadman_timeout: Duration::from_secs(10),
+        drain_delay: Duration::ZERO,
         start_timeout: Duration::from_secs(60),
         queue_length_max: 1024,
         queue_timeout: Duration::from_secs(30),

@@ -51,6 +51,11 @@ impl Listener {
         &self.registration
     }
 
+    /// Whether it is a unix socket.
+    pub fn is_unix(&self) -> bool {
+        self.local.is_none()
+    }
+
     /// Where a connection arrived: the listener's own address, unless that is every address of the machine.
     fn local_of(&self, connection: &OwnedFd) -> Option<SocketAddr> {
         match self.local {

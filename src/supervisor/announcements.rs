@@ -40,6 +40,18 @@ impl Supervisor<'_> {
                     died(worker, *ending, *respawn_wait);
                 }
             }
+            Note::StopsIn(delay) => {
+                tracing::info!(
+                    drain_delay_s = delay.as_secs_f64(),
+                    "stopping soon: not ready any more, and serving on; a second signal drains at once"
+                );
+            }
+            Note::Stopping => {
+                tracing::info!(
+                    workers = self.workers.len(),
+                    "stopping: draining every worker; a second signal stops at once"
+                );
+            }
             Note::Overdue(id) => {
                 if let Some(worker) = self.workers.get(id) {
                     overdue(worker, self.config.deadman_timeout);
@@ -66,7 +78,7 @@ impl Supervisor<'_> {
         self.succeed();
         if !self.launch.serving() {
             tracing::warn!("the command that started this server was interrupted; stopping");
-            self.events.push_back(SupervisorEvent::Stop);
+            self.events.push_back(SupervisorEvent::Leave);
         }
     }
 

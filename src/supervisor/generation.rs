@@ -58,6 +58,8 @@ pub(super) struct Generations {
     /// When the application is loaded again although nothing has changed, because no worker watches for changes.
     retry_at: Option<Instant>,
     retry_wait: Duration,
+    /// When the server stops that serves on for now.
+    stop_at: Option<Instant>,
     /// What was said of the last generation that failed, so that a retry does not say it again.
     last_failure: Option<String>,
     /// The generation begun last; 0 before the first.
@@ -80,6 +82,7 @@ impl Generations {
             processes: settings.processes,
             retry_at: None,
             retry_wait: RESPAWN_WAIT_MIN,
+            stop_at: None,
             last_failure: None,
             newest: 0,
             newest_begun_at: None,
@@ -102,9 +105,14 @@ impl Generations {
             SupervisorEvent::Replace(id, replacement) => self.replace(id, replacement, now),
             SupervisorEvent::Grow => self.resize(self.processes.saturating_add(1)),
             SupervisorEvent::Shrink => self.resize(self.processes.saturating_sub(1)),
-            SupervisorEvent::Stop if self.mode == Mode::Running => self.stop(0, now),
+            SupervisorEvent::Stop if self.mode == Mode::Running => self.stop_soon(now),
+            SupervisorEvent::Leave if self.mode == Mode::Running => self.leave(now),
+            SupervisorEvent::Leave => {}
             SupervisorEvent::Stop | SupervisorEvent::StopNow => self.stop_now(now),
             SupervisorEvent::Tick => {}
+        }
+        if self.stop_at.is_some_and(|at| at <= now) && self.mode == Mode::Running {
+            self.close_and_stop(now);
         }
         if self.mode == Mode::Running {
             self.fail_late_starters(now);

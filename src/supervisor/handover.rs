@@ -17,6 +17,7 @@ use super::generation::SupervisorEvent;
 use super::listeners::{Inherited, Listeners};
 use super::pid_file::PidFile;
 use super::status_process::StatusProcess;
+use crate::bootstrap::Owner;
 use crate::scoreboard::ServerStage;
 use crate::sys::control_socket::ControlSocket;
 use crate::sys::process::{self, HANDOVER_VARIABLE, ProcessExit};
@@ -42,6 +43,9 @@ struct HandedOverListener {
     /// The address as configured, in JSON: a port that the kernel chose is inherited by who asks for such a port.
     bind: Option<String>,
     fd: RawFd,
+    /// A supervisor that does not know of owners leaves sockets that nobody closes.
+    #[serde(default)]
+    owner: Owner,
 }
 
 /// The old supervisor's view of the new one.
@@ -76,8 +80,8 @@ impl Successor {
             *first = program;
         }
         let mut inherited = vec![successor_end.as_fd()];
-        inherited.extend(listeners.iter().map(AsFd::as_fd));
-        inherited.extend(status.into_iter().flat_map(|status| status.iter().map(AsFd::as_fd)));
+        inherited.extend(listeners.iter().map(|(fd, _)| fd.as_fd()));
+        inherited.extend(status.into_iter().flat_map(|status| status.iter().map(|(fd, _)| fd.as_fd())));
         inherited.extend(pid_file.map(AsFd::as_fd));
         let state = serde_json::to_string(&state)?;
         let pid = process::spawn_like_self(&command, &inherited, directory, (HANDOVER_VARIABLE, &state))?;
@@ -111,8 +115,9 @@ impl Successor {
 }
 
 fn named(listeners: &Listeners) -> impl Iterator<Item = io::Result<HandedOverListener>> {
-    listeners.named().map(|(bind, fd)| {
-        Ok(HandedOverListener { bind: bind.map(serde_json::to_string).transpose()?, fd: fd.as_raw_fd() })
+    listeners.named().map(|(bind, (fd, owner))| {
+        let bind = bind.map(serde_json::to_string).transpose()?;
+        Ok(HandedOverListener { bind, fd: fd.as_raw_fd(), owner: *owner })
     })
 }
 
@@ -130,10 +135,10 @@ pub(super) struct Predecessor {
 pub(super) fn take() -> io::Result<Option<(Vec<Inherited>, Predecessor)>> {
     let Ok(state) = std::env::var(HANDOVER_VARIABLE) else { return Ok(None) };
     let HandoverState { listeners, status, files, pid_file, channel } = serde_json::from_str(&state)?;
-    let inherited = |HandedOverListener { bind, fd }| {
+    let inherited = |HandedOverListener { bind, fd, owner }| {
         // One that this version does not know how to ask for is served all the same.
         let bind = bind.and_then(|bind| serde_json::from_str(&bind).ok());
-        Inherited::handed_over(fd, bind)
+        Inherited::handed_over(fd, bind, owner)
     };
     let listeners = listeners.into_iter().map(inherited).collect::<io::Result<_>>()?;
     let status = status.map(inherited).transpose()?;
@@ -147,6 +152,9 @@ impl Supervisor<'_> {
     pub(super) fn hand_over(&mut self) {
         if let Some(successor) = &self.successor {
             return tracing::warn!(successor_pid = successor.pid, "a new supervisor is already starting");
+        }
+        if self.is_stopping {
+            return tracing::warn!("the server is stopping, no other supervisor is started");
         }
         let Some(program) = self.commands.worker.first().cloned() else { return };
         let status = self.status.as_ref().map(StatusProcess::listeners);
@@ -183,7 +191,7 @@ impl Supervisor<'_> {
                     file.hand_over();
                 }
                 self.notify.hand_over(successor_pid);
-                self.events.push_back(SupervisorEvent::Stop);
+                self.events.push_back(SupervisorEvent::Leave);
             }
             // Its end says more, and comes at once.
             Some((_, None)) => self.reap(),

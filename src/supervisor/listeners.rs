@@ -5,15 +5,17 @@ mod refusal;
 
 use std::io;
 use std::ops::{ControlFlow, Deref};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use super::start_failure::{EXIT_UNAVAILABLE, EXIT_USAGE, StartFailure};
+use crate::bootstrap::Owner;
 use crate::config::{Bind, Config};
 use crate::limits::{BIND_RETRY_WAIT, BIND_TRIES, LISTEN_BACKLOG, UNIX_BIND_TRIES};
 use crate::sys::account::Identity;
 use crate::sys::listener::{self, Address};
 use crate::sys::unix_listener::{self, Appearance, Refusal, SocketFile};
+use crate::sys::wait;
 
 /// Why there are no listening sockets.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub(super) struct Inherited {
     bind: Option<Bind>,
     fd: OwnedFd,
     address: Address,
+    owner: Owner,
 }
 
 /// Takes over the sockets that systemd has announced in the environment, and those that a `Bind` names by number.
@@ -56,7 +59,7 @@ pub(super) fn inherit(config: &Config) -> Result<Vec<Inherited>, StartFailure> {
         let adopted = listener::adopt(number).map_err(|unfit| refusal::unfit(&name, unfit, status))?;
         let address = listener::local_address(&adopted)
             .map_err(|_| refusal::unfit(&name, listener::Unfit::Family, status))?;
-        Ok(Inherited { number, bind: None, fd: adopted, address })
+        Ok(Inherited { number, bind: None, fd: adopted, address, owner: Owner::Other })
     });
     handed_over.collect()
 }
@@ -66,14 +69,14 @@ pub(super) fn inherit(config: &Config) -> Result<Vec<Inherited>, StartFailure> {
 pub(super) struct Listeners {
     /// What the first of them are bound for, in this order; the others were inherited without being asked for.
     binds: Vec<Bind>,
-    fds: Vec<OwnedFd>,
+    sockets: Vec<(OwnedFd, Owner)>,
     files: Vec<SocketFile>,
 }
 
 impl Listeners {
     /// Where they listen.
     pub(super) fn addresses(&self) -> io::Result<Vec<Address>> {
-        self.fds.iter().map(listener::local_address).collect()
+        self.sockets.iter().map(|(fd, _)| listener::local_address(fd)).collect()
     }
 
     /// Opens everything that `config` names, then the other sockets that the server was started with.
@@ -89,15 +92,15 @@ impl Listeners {
     ) -> Result<Self, Unbound> {
         let gives_way = config.binds_are_default && !inherited.is_empty();
         let binds = if gives_way { &[] } else { config.binds.as_slice() };
-        let mut listeners = Self { binds: binds.to_vec(), fds: Vec::new(), files: Vec::new() };
+        let mut listeners = Self { binds: binds.to_vec(), sockets: Vec::new(), files: Vec::new() };
         let appearance = Appearance { mode: config.unix_socket.mode, owner };
         for bind in binds {
             match inherited.iter().position(|socket| socket.stands_for(bind)) {
-                Some(index) => listeners.fds.push(inherited.remove(index).fd),
+                Some(index) => listeners.sockets.push(inherited.remove(index).socket()),
                 None => listeners.bind(bind, appearance, &mut pause)?,
             }
         }
-        listeners.fds.extend(inherited.into_iter().map(|socket| socket.fd));
+        listeners.sockets.extend(inherited.into_iter().map(Inherited::socket));
         Ok(listeners)
     }
 
@@ -108,17 +111,17 @@ impl Listeners {
         inherited: Option<Inherited>,
         mut pause: impl FnMut(Duration) -> ControlFlow<()>,
     ) -> Result<Self, Unbound> {
-        let mut listeners = Self { binds: vec![bind.clone()], fds: Vec::new(), files: Vec::new() };
+        let mut listeners = Self { binds: vec![bind.clone()], sockets: Vec::new(), files: Vec::new() };
         match inherited.filter(|socket| socket.stands_for(bind)) {
-            Some(socket) => listeners.fds.push(socket.fd),
+            Some(socket) => listeners.sockets.push(socket.socket()),
             None => listeners.bind(bind, appearance, &mut pause)?,
         }
         Ok(listeners)
     }
 
     /// Each of them with what it is bound for.
-    pub(super) fn named(&self) -> impl Iterator<Item = (Option<&Bind>, &OwnedFd)> {
-        self.binds.iter().map(Some).chain(std::iter::repeat(None)).zip(&self.fds)
+    pub(super) fn named(&self) -> impl Iterator<Item = (Option<&Bind>, &(OwnedFd, Owner))> {
+        self.binds.iter().map(Some).chain(std::iter::repeat(None)).zip(&self.sockets)
     }
 
     /// The files that go with them.
@@ -134,6 +137,32 @@ impl Listeners {
     /// Leaves the files to another supervisor, which listens there as well.
     pub(super) fn hand_over_files(&mut self) {
         self.files.clear();
+    }
+
+    /// Lets nobody in any more through the sockets of the server's own; whether the kernel does so for all of them.
+    pub(super) fn admit_nobody(&mut self) -> bool {
+        let admitted = self.own().map(listener::admit_nobody).filter(io::Result::is_err).count();
+        admitted == 0
+    }
+
+    /// Whether somebody waits at those to be accepted.
+    pub(super) fn has_waiting(&self) -> bool {
+        // A unix socket that refuses has no end of what poll(2) says of it, and keeps those who wait for the workers.
+        let is_tcp = |fd: &&OwnedFd| matches!(listener::local_address(*fd), Ok(Address::Tcp(_)));
+        let fds: Vec<BorrowedFd<'_>> = self.own().filter(is_tcp).map(AsFd::as_fd).collect();
+        wait::readable(&fds, Some(Duration::ZERO)).is_ok_and(|waiting| waiting.contains(&true))
+    }
+
+    /// Closes those, for all processes that have them: who connects from now on is refused.
+    pub(super) fn close(&mut self) {
+        let is_tcp = |fd: &&OwnedFd| matches!(listener::local_address(*fd), Ok(Address::Tcp(_)));
+        self.own().filter(is_tcp).for_each(listener::refuse);
+        self.binds.clear();
+        self.sockets.retain(|(_, owner)| *owner == Owner::Other);
+    }
+
+    fn own(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.sockets.iter().filter(|(_, owner)| *owner == Owner::Server).map(|(fd, _)| fd)
     }
 
     fn bind(
@@ -172,17 +201,21 @@ impl Listeners {
             // All of these were taken over before.
             Bind::Fd(_) => return Err(Refusal::Other(io::ErrorKind::NotFound.into())),
         };
-        self.fds.push(fd);
+        self.sockets.push((fd, Owner::Server));
         Ok(())
     }
 }
 
 impl Inherited {
     /// One that another supervisor was listening on for `bind`.
-    pub(super) fn handed_over(number: RawFd, bind: Option<Bind>) -> io::Result<Self> {
+    pub(super) fn handed_over(number: RawFd, bind: Option<Bind>, owner: Owner) -> io::Result<Self> {
         let fd = listener::adopt(number).map_err(|unfit| io::Error::other(unfit.to_string()))?;
         let address = listener::local_address(&fd)?;
-        Ok(Self { number, bind, fd, address })
+        Ok(Self { number, bind, fd, address, owner })
+    }
+
+    fn socket(self) -> (OwnedFd, Owner) {
+        (self.fd, self.owner)
     }
 
     fn stands_for(&self, bind: &Bind) -> bool {
@@ -211,10 +244,10 @@ fn tries_max(bind: &Bind, refusal: &Refusal) -> u32 {
 }
 
 impl Deref for Listeners {
-    type Target = [OwnedFd];
+    type Target = [(OwnedFd, Owner)];
 
-    fn deref(&self) -> &[OwnedFd] {
-        &self.fds
+    fn deref(&self) -> &[(OwnedFd, Owner)] {
+        &self.sockets
     }
 }
 

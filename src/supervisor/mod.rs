@@ -7,6 +7,7 @@
 mod announcements;
 mod changes;
 mod children;
+mod closing;
 pub mod evaluate;
 mod generation;
 mod handover;
@@ -40,6 +41,7 @@ use crate::sys::process::{self, ProcessExit};
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::{affinity, file, standard_streams, wait};
 use changes::Changes;
+use closing::Closing;
 use generation::{Action, Failure, Farewell, Generations, Replacement, SupervisorEvent, WorkerId};
 use handover::{Predecessor, Successor};
 use inspection::Inspection;
@@ -143,6 +145,9 @@ struct Supervisor<'a> {
     events: VecDeque<SupervisorEvent>,
     changes: Changes,
     has_served: bool,
+    is_stopping: bool,
+    /// The end of listening, once it has begun and until the sockets are closed.
+    closing: Option<Closing>,
 }
 
 impl Supervisor<'_> {
@@ -169,12 +174,12 @@ impl Supervisor<'_> {
     fn decide(&mut self, event: SupervisorEvent) -> ControlFlow<i32> {
         self.tell_systemd(&event);
         let exited = if let SupervisorEvent::WorkerExited(id, _) = event { Some(id) } else { None };
-        let stops = matches!(event, SupervisorEvent::Stop);
         for action in self.generations.handle(event, Instant::now()) {
             match action {
                 Action::Spawn { id, generation, slot } => self.spawn(id, generation, slot),
                 Action::Accept(id) => self.accept(id),
-                Action::Drain(id) => self.order(id, Order::Drain),
+                Action::Close => self.begin_closing(),
+                Action::Drain(id) => self.order(id, self.farewell()),
                 Action::Stop(id) => self.order(id, Order::Stop),
                 Action::Kill(id) => self.kill(id),
                 Action::Log(note) => self.note(&note),
@@ -184,19 +189,14 @@ impl Supervisor<'_> {
         if let Some(id) = exited {
             self.workers.remove(&id);
         }
-        if stops {
-            tracing::info!(
-                workers = self.workers.len(),
-                "stopping: draining every worker; a second signal stops at once"
-            );
-        }
         ControlFlow::Continue(())
     }
 
     fn tell_systemd(&mut self, event: &SupervisorEvent) {
         match event {
             SupervisorEvent::Reload if self.has_served => self.notify.reloading(),
-            SupervisorEvent::Stop | SupervisorEvent::StopNow => {
+            SupervisorEvent::Stop | SupervisorEvent::Leave | SupervisorEvent::StopNow => {
+                self.is_stopping = true;
                 self.score.set_stage(ServerStage::Stopping);
                 self.notify.stopping();
             }
@@ -210,7 +210,9 @@ impl Supervisor<'_> {
         let status = self.status.as_ref().and_then(StatusProcess::due);
         log::retry();
         let log = log::retry_due(Instant::now());
-        let due = [self.generations.deadline(), self.notify.due(), self.inspection.due(), status, log];
+        let closing = self.closing.as_ref().map(Closing::due);
+        let due =
+            [self.generations.deadline(), self.notify.due(), self.inspection.due(), status, log, closing];
         let due = due.into_iter().flatten().min();
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
         let mut ids = Vec::new();
@@ -239,6 +241,7 @@ impl Supervisor<'_> {
         let told = inspection.look_if_due(&self.workers, status, &self.generations, &self.scoreboard, now);
         self.events.extend(told);
         self.tend_status(now);
+        self.tend_closing(now);
         self.events.push_back(SupervisorEvent::Tick);
         Ok(())
     }

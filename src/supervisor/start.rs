@@ -73,6 +73,7 @@ impl<'a> Supervisor<'a> {
             processes: config.processes,
             processes_max: 2 * config.processes + PROCESSES_SPARE,
             start_timeout: config.start_timeout,
+            drain_delay: config.drain_delay,
             drain_timeout: config.deadman_timeout,
             failures_watch: config.reload.dev,
             // With a supervisor before this one it is better to go and let that one keep serving.
@@ -117,6 +118,8 @@ impl<'a> Supervisor<'a> {
             changes: Changes::default(),
             events: VecDeque::from([SupervisorEvent::Reload]),
             has_served: false,
+            is_stopping: false,
+            closing: None,
         })
     }
 }

@@ -92,7 +92,7 @@ impl StatusProcess {
         core: usize,
         (scoreboard, dimensions): (BorrowedFd<'_>, Dimensions),
     ) -> io::Result<StatusProcessState> {
-        let listener = self.listeners.first().ok_or(io::ErrorKind::NotFound)?.as_fd();
+        let listener = self.listeners.first().ok_or(io::ErrorKind::NotFound)?.0.as_fd();
         let inheritance = StatusInheritance { command, config, core, listener, scoreboard, dimensions };
         let (pid, control) = spawn_status(&inheritance)?;
         Ok(StatusProcessState::Running { pid, control, since: Instant::now() })

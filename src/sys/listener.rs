@@ -10,8 +10,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::sockopt::{AcceptConn, Ipv6V6Only, ReuseAddr, SockType as TypeOfSocket, TcpNoDelay};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockname,
-    getsockopt, listen, setsockopt, socket,
+    AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind,
+    getsockname, getsockopt, listen, setsockopt, shutdown, socket,
 };
 
 use super::process;
@@ -118,6 +118,52 @@ fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets nobody in any more, while those who wait already can still be accepted.
+///
+/// Closing a socket resets who waits there, and between the last accept and the end somebody may come. So a TCP socket
+/// first drops the segments that open a connection (`SO_ATTACH_FILTER`, socket(7)): their senders repeat them a second
+/// later, and are refused. A unix socket refuses at once.
+///
+/// # Errors
+/// The operating system's; then the socket goes on as before.
+pub fn admit_nobody(fd: &impl AsFd) -> io::Result<()> {
+    let fd = fd.as_fd();
+    match local_address(&fd)? {
+        Address::Tcp(_) => drop_new_connections(fd),
+        Address::Path(_) | Address::Abstract(_) => Ok(shutdown(fd.as_raw_fd(), Shutdown::Read)?),
+    }
+}
+
+/// Attaches a filter for which a packet begins with the TCP header: whatever has SYN in the fourteenth byte is dropped.
+fn drop_new_connections(fd: BorrowedFd<'_>) -> io::Result<()> {
+    const SYN: u32 = 0x02;
+    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut steps = [
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 13),
+        step(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, SYN),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+    ];
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    // SAFETY: the kernel copies the program, and the steps it points to, during the call.
+    let set = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Refuses whoever connects from now on, whatever processes have copies of the socket. Who waits there is reset.
+pub fn refuse(fd: &impl AsFd) {
+    // One that is refusing already is as it should be.
+    let _ = shutdown(fd.as_fd().as_raw_fd(), Shutdown::Read);
+}
+
 /// The address a socket is bound to: with port 0, this is where the kernel's choice shows.
 ///
 /// # Errors
@@ -202,6 +248,37 @@ mod tests {
         let fd = listen_tcp("127.0.0.1:0".parse().unwrap(), 8).unwrap();
         let error = listen_tcp(tcp_address(&fd), 8).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn who_waits_is_accepted_after_nobody_is_admitted_and_then_everybody_refused() {
+        let fd = listen_tcp("127.0.0.1:0".parse().unwrap(), 8).unwrap();
+        let address = tcp_address(&fd);
+        let _waiting = TcpStream::connect(address).unwrap();
+        admit_nobody(&fd).unwrap();
+        let late = std::thread::spawn(move || TcpStream::connect(address));
+        super::super::socket::accept(fd.as_fd()).unwrap();
+        let copy = fd.try_clone().unwrap();
+        refuse(&fd);
+        drop(fd);
+        // Before or after the first try: it is told so, though a copy is open.
+        assert_eq!(late.join().unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let gone = super::super::socket::accept(copy.as_fd()).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_unix_socket_refuses_at_once_and_keeps_who_waits() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let _waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        admit_nobody(&listener).unwrap();
+        let refused = std::os::unix::net::UnixStream::connect(&path).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        super::super::socket::accept(listener.as_fd()).unwrap();
+        let gone = super::super::socket::accept(listener.as_fd()).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]

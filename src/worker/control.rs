@@ -245,7 +245,12 @@ impl ControlLoop {
         let (phase, state) = match order {
             Order::Accept => (Phase::Accepting, WorkerState::Accepting),
             Order::Drain => (Phase::Draining, WorkerState::Draining),
+            Order::Close => {
+                lifecycle.take_who_waits();
+                (Phase::Draining, WorkerState::Draining)
+            }
             Order::Stop => (Phase::Stopping, WorkerState::Draining),
+            Order::Closed => return lifecycle.note_closed(),
             Order::Reopen => return logs.reopen(),
         };
         self.heartbeat.process.set_state(state);

@@ -19,6 +19,7 @@ use super::lifecycle::{Lifecycle, Phase};
 use super::notices::Notices;
 use super::paused_reads::{PausedFlag, PausedReads};
 use super::spill::Storage;
+use crate::bootstrap::Owner;
 use crate::config::Config;
 use crate::gateway::{Exchange, Message, Outbox, Queue, Request};
 use crate::limits::{HttpLimits, PARTS_DELAY_MAX, READ_BYTES, SLOW_DELAY_MAX, SWEEP_PAUSE};
@@ -69,6 +70,7 @@ pub(super) struct ExecutorContext {
     arrived: RefCell<Vec<Message>>,
     log: RefCell<Option<Log>>,
     phase: Cell<Phase>,
+    are_closed: Cell<bool>,
     listeners: RefCell<Vec<Rc<Registration>>>,
     main: RefCell<Option<Waker>>,
     next_sweep: Cell<Option<Instant>>,
@@ -149,6 +151,7 @@ impl ExecutorContext {
             batch: RefCell::default(),
             arrived: RefCell::default(),
             log: RefCell::new(resources.log),
+            are_closed: Cell::new(false),
             listeners: RefCell::default(),
             main: RefCell::new(None),
             next_sweep: Cell::new(None),
@@ -210,6 +213,32 @@ impl ExecutorContext {
     /// Wakes the task of a listener when the phase changes.
     pub(super) fn add_listener(&self, registration: Rc<Registration>) {
         self.listeners.borrow_mut().push(registration);
+    }
+
+    /// Forgets a listener that is accepted from no more.
+    pub(super) fn dismiss_listener(&self, registration: &Rc<Registration>) {
+        self.listeners.borrow_mut().retain(|listener| !Rc::ptr_eq(listener, registration));
+        self.wake_main();
+    }
+
+    /// Whether there is a listener that is accepted from.
+    pub(super) fn is_listening(&self) -> bool {
+        !self.listeners.borrow().is_empty()
+    }
+
+    /// Whether the sockets that the server closes are closed, as of this turn.
+    pub(super) fn are_closed(&self) -> bool {
+        self.are_closed.get()
+    }
+
+    /// Whether connections are accepted from a socket of `owner`: a process that drains takes who waits at those that
+    /// the server closes.
+    pub(super) fn accepts_from(&self, owner: Owner) -> bool {
+        match self.phase() {
+            Phase::Accepting => true,
+            Phase::Draining => owner == Owner::Server && self.lifecycle.takes_who_waits(),
+            Phase::Waiting | Phase::Stopping => false,
+        }
     }
 
     /// Waits until `condition` holds of the phase or the number of connections. For the executor's main task alone.
@@ -315,7 +344,8 @@ impl ExecutorContext {
 
     fn follow_phase(&self) {
         let phase = self.lifecycle.phase();
-        if phase == self.phase.get() {
+        let are_closed = self.lifecycle.are_closed();
+        if phase == self.phase.get() && are_closed == self.are_closed.replace(are_closed) {
             return;
         }
         self.phase.set(phase);

@@ -3,12 +3,12 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::accept::accept;
+use super::accept::{Listening, accept};
 use super::connection_limit::ConnectionLimit;
 use super::control::{ControlLoop, Heartbeat};
 use super::cpu_clocks::CpuClocks;
@@ -17,7 +17,7 @@ use super::logs::Logs;
 use super::notices::{Notice, Notices};
 use super::spill::Storage;
 use super::watch::FileWatch;
-use crate::bootstrap::{self, Bootstrap, WorkerResources};
+use crate::bootstrap::{self, Bootstrap, Owner, WorkerResources};
 use crate::config::{Config, Pin};
 use crate::gateway::{Application, LoadFailure, Outbox, Queue, Request, ThreadStat, ThreadWatch};
 use crate::limits::JOIN_TIMEOUT;
@@ -54,12 +54,17 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Lifecycle {
     phase: AtomicU8,
+    /// Whether who waits in the kernel is accepted while this process drains.
+    takes_who_waits: AtomicBool,
+    /// Whether the sockets that the server closes are closed.
+    are_closed: AtomicBool,
     outboxes: Vec<Arc<Outbox>>,
 }
 
 impl Lifecycle {
     fn new(outboxes: Vec<Arc<Outbox>>) -> Self {
-        Self { phase: AtomicU8::new(Phase::Waiting as u8), outboxes }
+        let phase = AtomicU8::new(Phase::Waiting as u8);
+        Self { phase, takes_who_waits: AtomicBool::default(), are_closed: AtomicBool::default(), outboxes }
     }
 
     /// The phase now.
@@ -80,6 +85,28 @@ impl Lifecycle {
         }
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         self.rouse();
+    }
+
+    /// Has who waits at the sockets that the server closes be accepted in the phase to come, as nobody else will be
+    /// there to do so.
+    pub(super) fn take_who_waits(&self) {
+        self.takes_who_waits.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Lifecycle::take_who_waits`] was called.
+    pub(super) fn takes_who_waits(&self) -> bool {
+        self.takes_who_waits.load(Ordering::Acquire)
+    }
+
+    /// The sockets that the server closes are closed.
+    pub(super) fn note_closed(&self) {
+        self.are_closed.store(true, Ordering::Release);
+        self.rouse();
+    }
+
+    /// Whether [`Lifecycle::note_closed`] was called.
+    pub(super) fn are_closed(&self) -> bool {
+        self.are_closed.load(Ordering::Acquire)
     }
 
     /// Has every executor turn once, and so show that it is alive.
@@ -167,7 +194,7 @@ impl WorkerThreads {
         config: &Arc<Config>,
         bootstrap: &Bootstrap,
         scoreboard: &Scoreboard,
-        listeners: Vec<PrivateFd>,
+        listeners: Vec<(PrivateFd, Owner)>,
         notices: &Arc<Notices>,
         application: &dyn Application,
     ) -> Result<Self, LoadFailure> {
@@ -192,7 +219,8 @@ impl WorkerThreads {
             ended: Arc::new(ended),
             logs,
         };
-        let listeners: Vec<Arc<PrivateFd>> = listeners.into_iter().map(Arc::new).collect();
+        let listeners: Vec<Listening> =
+            listeners.into_iter().map(|(fd, owner)| (Arc::new(fd), owner)).collect();
         let connection_limit = Arc::new(ConnectionLimit::new(config.connections_max, OPEN_FILES.hard()));
         let storage = Arc::new(Storage::new(&config.spill));
         let clocks = Arc::new(CpuClocks::new(all));
@@ -227,7 +255,7 @@ impl WorkerThreads {
         &mut self,
         placement: ExecutorPlacement,
         resources: ExecutorResources,
-        listeners: Vec<Arc<PrivateFd>>,
+        listeners: Vec<Listening>,
         started: &Sender<Result<(), LoadFailure>>,
     ) -> io::Result<()> {
         let (started, alive, ended) = (started.clone(), Arc::clone(&self.alive), Arc::clone(&self.ended));
@@ -335,16 +363,18 @@ fn outbox(executor: WakeHandle, config: &Config) -> Outbox {
 }
 
 /// The main task of an executor.
-async fn attend(executor: Rc<ExecutorContext>, listeners: Vec<Arc<PrivateFd>>) {
+async fn attend(executor: Rc<ExecutorContext>, listeners: Vec<Listening>) {
     executor.reactor.set_turn(Rc::<ExecutorContext>::clone(&executor));
     executor.until(|executor| executor.phase() >= Phase::Accepting).await;
-    for listener in listeners {
-        executor.reactor.spawn(accept(Rc::clone(&executor), listener));
+    for listening in listeners {
+        executor.reactor.spawn(accept(Rc::clone(&executor), listening));
     }
     executor
         .until(|executor| {
             executor.phase() >= Phase::Stopping
-                || (executor.phase() >= Phase::Draining && executor.connections() == 0)
+                || (executor.phase() >= Phase::Draining
+                    && executor.connections() == 0
+                    && !executor.is_listening())
         })
         .await;
     // Who is told so only now may have something to log.

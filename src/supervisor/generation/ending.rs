@@ -7,6 +7,27 @@ use super::{Generations, Mode, Worker, WorkerStage};
 use crate::limits::{REAP_TIMEOUT, STOP_TIMEOUT};
 
 impl Generations {
+    /// Stops after the delay for which those who send requests here need to learn that they should not; said again,
+    /// or with nobody who serves, at once.
+    pub(super) fn stop_soon(&mut self, now: Instant) {
+        let delay = self.settings.drain_delay;
+        if self.stop_at.is_some() || self.serving.is_none() || delay.is_zero() {
+            return self.close_and_stop(now);
+        }
+        self.stop_at = Some(now + delay);
+        self.actions.push(Action::Log(Note::StopsIn(delay)));
+    }
+
+    pub(super) fn close_and_stop(&mut self, now: Instant) {
+        self.actions.push(Action::Close);
+        self.leave(now);
+    }
+
+    pub(super) fn leave(&mut self, now: Instant) {
+        self.actions.push(Action::Log(Note::Stopping));
+        self.stop(0, now);
+    }
+
     pub(super) fn stop(&mut self, status: i32, now: Instant) {
         self.begin_nothing_more(status);
         self.retire(|_| true, now);
@@ -27,6 +48,7 @@ impl Generations {
         self.loading = None;
         self.reload_wanted = false;
         self.retry_at = None;
+        self.stop_at = None;
     }
 
     /// Drains those that accept and stops those that load.

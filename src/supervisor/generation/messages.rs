@@ -45,8 +45,11 @@ pub(in crate::supervisor) enum SupervisorEvent {
     Grow,
     /// One process fewer in each generation.
     Shrink,
-    /// Finish all work, then exit; said again: exit at once.
+    /// Serve on for the time of a delay, then finish all work and exit; said again: begin that at once, or exit at
+    /// once.
     Stop,
+    /// Finish all work, then exit: others serve in this server's place, or nobody wants it.
+    Leave,
     /// Exit at once.
     StopNow,
     /// Time has passed.
@@ -94,6 +97,8 @@ pub(in crate::supervisor) enum Action {
     },
     /// Tell a worker to accept connections.
     Accept(WorkerId),
+    /// The server stops, and nobody will accept after its workers: let nobody new in.
+    Close,
     /// Tell a worker to finish what it holds and exit.
     Drain(WorkerId),
     /// Tell a worker that was never told to accept to exit.
@@ -119,6 +124,10 @@ pub(in crate::supervisor) enum Note {
     Replacing(WorkerId, String),
     /// A worker ended that should not have. Replaced after the wait, or not at all if it was leaving anyway.
     Died(WorkerId, ProcessExit, Option<Duration>),
+    /// The server stops after this delay.
+    StopsIn(Duration),
+    /// The server drains, and ends.
+    Stopping,
     /// A worker did not finish draining in time and is killed.
     Overdue(WorkerId),
     /// A generation has this many workers from now on.
@@ -147,6 +156,8 @@ pub(in crate::supervisor) struct Settings {
     pub(in crate::supervisor) processes_max: usize,
     /// How long a worker may load.
     pub(in crate::supervisor) start_timeout: Duration,
+    /// How long the server serves on once it is to stop.
+    pub(in crate::supervisor) drain_delay: Duration,
     /// How long a worker may drain.
     pub(in crate::supervisor) drain_timeout: Duration,
     /// Whether a worker whose application could not be loaded stays, to watch the files that it could not load.

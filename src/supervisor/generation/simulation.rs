@@ -9,9 +9,10 @@ use super::*;
 
 const SEEDS: u64 = 3000;
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+const DRAIN_DELAY: Duration = Duration::from_secs(5);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Nothing may take longer from a stop to the exit, whatever workers do.
-const STOP_DURATION_MAX: Duration = Duration::from_secs(10 + 5);
+const STOP_DURATION_MAX: Duration = Duration::from_secs(5 + 10 + 5);
 /// Trouble ends here: from now on workers load, live and drain as they should.
 const CALM_AFTER: Duration = Duration::from_secs(300);
 /// And by now all must be well: the last crash rolled before the calm, its drain, the longest wait before a respawn,
@@ -81,6 +82,8 @@ struct World {
     last_spawned: BTreeMap<(u64, usize), Instant>,
     newest_generation: u64,
     stopped_at: Option<Instant>,
+    is_closed: bool,
+    is_ending: bool,
     exit: Option<i32>,
 }
 
@@ -92,6 +95,7 @@ impl World {
             processes,
             processes_max: processes + usize::try_from(dice.below(4)).unwrap(),
             start_timeout: START_TIMEOUT,
+            drain_delay: if dice.per_cent(50) { DRAIN_DELAY } else { Duration::ZERO },
             drain_timeout: DRAIN_TIMEOUT,
             failures_watch: dice.per_cent(30),
             waits_for_first: dice.per_cent(30),
@@ -111,6 +115,8 @@ impl World {
             last_spawned: BTreeMap::new(),
             newest_generation: 0,
             stopped_at: None,
+            is_closed: false,
+            is_ending: false,
             exit: None,
         };
         world.plan_operators();
@@ -133,7 +139,11 @@ impl World {
         }
         if self.dice.per_cent(50) {
             let after = self.dice.within(CALM_AFTER);
-            let event = if self.dice.per_cent(20) { SupervisorEvent::StopNow } else { SupervisorEvent::Stop };
+            let event = match self.dice.below(10) {
+                0 | 1 => SupervisorEvent::StopNow,
+                2 => SupervisorEvent::Leave,
+                _ => SupervisorEvent::Stop,
+            };
             self.schedule(after, event);
             if self.dice.per_cent(30) {
                 let again = after + self.dice.within(DRAIN_TIMEOUT);
@@ -181,7 +191,7 @@ impl World {
         if !self.is_possible(&event) {
             return;
         }
-        if matches!(event, SupervisorEvent::Stop | SupervisorEvent::StopNow) {
+        if matches!(event, SupervisorEvent::Stop | SupervisorEvent::Leave | SupervisorEvent::StopNow) {
             self.stopped_at.get_or_insert(self.now);
         }
         let accepting_before = self.accepting();
@@ -235,6 +245,7 @@ impl World {
             | SupervisorEvent::Grow
             | SupervisorEvent::Shrink
             | SupervisorEvent::Stop
+            | SupervisorEvent::Leave
             | SupervisorEvent::StopNow
             | SupervisorEvent::Tick => true,
         }
@@ -251,19 +262,25 @@ impl World {
             Action::Accept(id) => {
                 let process = self.processes.get_mut(&id).expect("only the living are told to accept");
                 assert!(process.is_ready && !process.is_accepting && !process.is_told_to_leave);
+                assert!(!self.is_closed, "nobody could connect");
                 process.is_accepting = true;
                 self.plan_life(id);
+            }
+            Action::Close => {
+                assert!(self.stopped_at.is_some() && !self.is_closed);
+                self.is_closed = true;
             }
             Action::Drain(id) => self.leave(id, true, DRAIN_TIMEOUT),
             Action::Stop(id) => self.leave(id, false, STOP_TIMEOUT),
             Action::Kill(id) => self.kill(id),
             Action::Exit(status) => self.exit = Some(status),
+            Action::Log(Note::Stopping) => self.is_ending = true,
             Action::Log(_) => {}
         }
     }
 
     fn spawn(&mut self, id: WorkerId, generation: u64, slot: usize) {
-        assert!(self.stopped_at.is_none(), "nothing is started after a stop");
+        assert!(!self.is_ending, "nothing is started once the server drains");
         assert!(self.ever_spawned.insert(id), "an id is used once");
         let is_here = |other: &&Process| (other.generation, other.slot) == (generation, slot);
         let stays = |other: &&Process| !other.is_told_to_leave && !other.is_killed;

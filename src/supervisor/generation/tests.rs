@@ -4,6 +4,7 @@ use super::*;
 use crate::limits::REAP_TIMEOUT;
 
 const DRAIN: Duration = Duration::from_secs(10);
+const DELAY: Duration = Duration::from_secs(5);
 const START: Duration = Duration::from_secs(60);
 const SEGFAULT: ProcessExit = ProcessExit::Killed(11);
 
@@ -18,6 +19,7 @@ impl Machine {
             processes,
             processes_max: processes,
             start_timeout: START,
+            drain_delay: Duration::ZERO,
             drain_timeout: DRAIN,
             failures_watch: false,
             waits_for_first: false,
@@ -239,11 +241,62 @@ fn the_end_of_file_before_an_exit_does_not_hide_a_long_life() {
 fn a_stop_drains_those_that_accept_and_stops_those_that_load() {
     let (mut machine, old) = Machine::serving(1);
     let new = spawned(&machine.tell(SupervisorEvent::Reload));
-    assert_eq!(machine.tell(SupervisorEvent::Stop), [Action::Drain(old[0]), Action::Stop(new[0])]);
+    let actions = machine.tell(SupervisorEvent::Stop);
+    let stopping = Action::Log(Note::Stopping);
+    assert_eq!(actions, [Action::Close, stopping, Action::Drain(old[0]), Action::Stop(new[0])]);
     assert_eq!(machine.tell(SupervisorEvent::Reload), []);
     machine.exited(new[0]);
     assert_eq!(machine.exited(old[0]), [Action::Exit(0)]);
     assert_eq!(machine.generations.deadline(), None);
+}
+
+/// A machine with a delay before each stop, whose only worker serves.
+fn delaying() -> (Machine, WorkerId) {
+    let mut machine = Machine::new(1);
+    machine.generations.settings.drain_delay = DELAY;
+    let worker = spawned(&machine.tell(SupervisorEvent::Reload))[0];
+    machine.ready(&[worker]);
+    (machine, worker)
+}
+
+fn drains(worker: WorkerId) -> [Action; 3] {
+    [Action::Close, Action::Log(Note::Stopping), Action::Drain(worker)]
+}
+
+#[test]
+fn a_delayed_stop_serves_on_and_replaces_who_dies_meanwhile() {
+    let (mut machine, worker) = delaying();
+    assert_eq!(machine.tell(SupervisorEvent::Stop), [Action::Log(Note::StopsIn(DELAY))]);
+    machine.tell(SupervisorEvent::WorkerExited(worker, SEGFAULT));
+    let next = spawned(&machine.after(RESPAWN_WAIT_MIN))[0];
+    machine.ready(&[next]);
+    assert_eq!(machine.generations.deadline(), Some(machine.now + DELAY - RESPAWN_WAIT_MIN));
+    assert_eq!(machine.after(DELAY - RESPAWN_WAIT_MIN), drains(next));
+    assert_eq!(machine.tell(SupervisorEvent::Stop), [Action::Kill(next)]);
+}
+
+#[test]
+fn a_second_stop_ends_the_delay_and_a_third_kills() {
+    let (mut machine, worker) = delaying();
+    machine.tell(SupervisorEvent::Stop);
+    assert_eq!(machine.tell(SupervisorEvent::Stop), drains(worker));
+    assert_eq!(machine.tell(SupervisorEvent::Stop), [Action::Kill(worker)]);
+}
+
+#[test]
+fn whoever_is_replaced_by_another_server_leaves_without_delay_and_closes_nothing() {
+    let (mut machine, worker) = delaying();
+    assert_eq!(machine.tell(SupervisorEvent::Leave), [Action::Log(Note::Stopping), Action::Drain(worker)]);
+    assert_eq!(machine.tell(SupervisorEvent::Leave), []);
+}
+
+#[test]
+fn a_server_that_never_served_stops_without_delay() {
+    let mut machine = Machine::new(1);
+    machine.generations.settings.drain_delay = DELAY;
+    let worker = spawned(&machine.tell(SupervisorEvent::Reload))[0];
+    let actions = machine.tell(SupervisorEvent::Stop);
+    assert_eq!(actions, [Action::Close, Action::Log(Note::Stopping), Action::Stop(worker)]);
 }
 
 #[test]

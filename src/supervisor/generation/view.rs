@@ -19,7 +19,7 @@ impl Generations {
         // Without room the next worker's end is what is waited for, and an event of its own.
         let slots =
             self.serving.iter().filter(|_| self.has_room_for_one()).flat_map(|serving| &serving.slots);
-        workers.chain(slots.filter_map(|slot| slot.spawn_at)).chain(self.retry_at).min()
+        workers.chain(slots.filter_map(|slot| slot.spawn_at)).chain(self.retry_at).chain(self.stop_at).min()
     }
 
     /// Workers that one generation has now.

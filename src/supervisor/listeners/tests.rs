@@ -127,7 +127,7 @@ fn inherited(path: &Path) -> Vec<Inherited> {
         .map(|number| {
             let fd = listener::adopt(number).unwrap();
             let address = listener::local_address(&fd).unwrap();
-            Inherited { number, bind: None, fd, address }
+            Inherited { number, bind: None, fd, address, owner: Owner::Other }
         })
         .into()
 }
