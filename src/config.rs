@@ -23,6 +23,7 @@ mod logging;
 mod pin;
 pub mod platform;
 mod proxies;
+mod quiet;
 mod ranges;
 mod reactor;
 mod service;
@@ -40,6 +41,7 @@ pub use green::{GreenLibrary, GreenSettings};
 pub use logging::{AccessLogFormat, LogFormat, LogLevel, LogPart, Logging};
 pub use pin::Pin;
 pub use proxies::{Network, Proxies, ProxyProtocol};
+pub use quiet::Quiet;
 pub use reactor::ReactorChoice;
 pub use service::{Account, Service, UnixSocket};
 pub use spill::Spill;
@@ -78,6 +80,8 @@ pub struct Config {
     pub access_log: AccessLog,
     /// What its lines tell.
     pub access_log_format: AccessLogFormat,
+    /// What is answered without the application, or not logged.
+    pub quiet: Quiet,
     /// What the server says of itself on standard error.
     pub logging: Logging,
     /// Print the configuration at start.
@@ -201,6 +205,9 @@ pub struct RawOptions {
     pub green_requests_max: Option<String>,
     pub access_log_file: Option<String>,
     pub access_log_format: Option<String>,
+    pub access_log_skip: Vec<String>,
+    pub access_log_skip_ok: bool,
+    pub health_path: Option<String>,
     pub log_level: Option<String>,
     pub log_format: Option<String>,
     pub verbose: bool,
@@ -309,6 +316,7 @@ impl Config {
             reload,
             application: application::read(raw)?,
             access_log_format: logging::access(raw.access_log_format.as_deref(), logging)?,
+            quiet: quiet::read(raw)?,
             logging,
             access_log: checks::access_log(raw.access_log_file.as_deref())?,
         })
@@ -422,4 +430,5 @@ pub fn describe(flag: &str) -> Option<Description> {
         .or_else(|| reactor::describe(flag))
         .or_else(|| spill::describe(flag))
         .or_else(|| proxies::describe(flag))
+        .or_else(|| quiet::describe(flag))
 }

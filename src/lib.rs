@@ -149,6 +149,24 @@ mod _core {
         );
     }
 
+    /// Logs what keeps this process, which has drained, from ending: the names of threads and what all of it does.
+    #[pyfunction]
+    fn end_is_held(threads: &str, stacks: &str) {
+        if threads.is_empty() {
+            tracing::warn!(
+                traceback = stacks,
+                "this worker has drained, but what the application does at exit lasts"
+            );
+        } else {
+            tracing::warn!(
+                threads,
+                traceback = stacks,
+                hint = "daemon=True, or end them when the process ends (threading, atexit)",
+                "this worker has drained, but threads of the application that are no daemons keep it from ending"
+            );
+        }
+    }
+
     /// Logs that `stream` can be written again, and how many lines were lost.
     #[pyfunction]
     fn output_works(stream: &str, lines: u64) {

@@ -55,6 +55,9 @@ pub const RESPONSE_SPILL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Most bytes of all temporary files of one process; responses may have half of it.
 pub const SPILL_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
 
+/// Most bytes of such files of one process where they are in memory, because their directory cannot be written.
+pub const SPILL_MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// How often an executor is tried while the kernel has no memory for its rings.
 pub const EXECUTOR_ATTEMPTS_MAX: u32 = 20;
 /// The pause between two such attempts.
@@ -212,6 +215,10 @@ pub const DRAIN_LATENESS_MAX: Duration = Duration::from_millis(250);
 pub const UPGRADED_CUT_LEAD_MAX: Duration = Duration::from_secs(1);
 /// How long application threads have to end after the last connection of their process has closed.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long before a drain is ended by force a process says what it still holds, answers what it can and ends, at most.
+pub const DRAIN_CUT_LEAD_MAX: Duration = Duration::from_millis(500);
+/// How long requests that are answered 503 are counted before the first line tells how many there were.
+pub const OVERLOAD_COLLECT: Duration = Duration::from_secs(1);
 /// How often a worker's main thread shows that it is alive.
 pub const HEARTBEAT_PAUSE: Duration = Duration::from_secs(1);
 /// Field names whose environ key an application thread remembers.

@@ -26,6 +26,7 @@ use tracing_subscriber::registry::LookupSpan;
 use self::output::Output;
 use crate::config::{LogFormat, LogLevel, Logging};
 use crate::limits::{LOG_FINISH_TIMEOUT, LOG_RETRY_PAUSE};
+use crate::sys::standard_streams::StandardStream;
 
 /// The environment variable that chooses what is logged, for example `debug` or `spawning::supervisor=trace`.
 pub const FILTER_VARIABLE: &str = "SPAWNING_LOG";
@@ -114,11 +115,16 @@ fn level(level: LogLevel) -> Level {
     }
 }
 
-/// Writes a line for the person who starts the server, whatever the level; as JSON where every line is.
+/// Writes a line for the person who starts the server, whatever the level; as JSON where every line is, and like any
+/// other event where standard error is a file: there nobody knows when it was written.
 pub fn say(line: &str) {
     let level = if line.starts_with("spawn: ") { Level::ERROR } else { Level::INFO };
     let bytes = match FORMAT.get() {
         Some(LogFormat::Json) => event(level, &[("message", line.into())]),
+        _ if StandardStream::Error.is_file() => {
+            let (message, rest) = line.split_once('\n').unwrap_or((line, ""));
+            event(level, &[("message", message.into()), (TRACEBACK, rest.into())])
+        }
         _ => format!("{line}\n").into_bytes(),
     };
     output().emit(bytes);

@@ -19,8 +19,8 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use spawning::bootstrap::{Order, Report, WorkerResources};
 use spawning::config::{
-    AccessLog, AccessLogFormat, ApplicationSettings, Bind, Config, Logging, Pin, Proxies, ReactorChoice,
-    Reload, Service, Spill, UnixSocket, WorkerLimits,
+    AccessLog, AccessLogFormat, ApplicationSettings, Bind, Config, Logging, Pin, Proxies, Quiet,
+    ReactorChoice, Reload, Service, Spill, UnixSocket, WorkerLimits,
 };
 use spawning::limits::HttpLimits;
 use spawning::scoreboard::WorkerState;
@@ -237,6 +237,7 @@ fn config() -> Config {
         keep_alive: true,
         access_log: AccessLog::Off,
         access_log_format: AccessLogFormat::default(),
+        quiet: Quiet::default(),
         logging: Logging::default(),
         verbose: false,
         sysinfo: false,

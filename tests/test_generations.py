@@ -37,7 +37,10 @@ SERVES = r"a new generation serves.*generation={}"
 BREAKAGES = {
     "raises": ("raise RuntimeError('no such table')", "no such table"),
     "syntax": ("def", "SyntaxError"),
-    "imports-missing": ("import no_such_module_at_all", "it imports a module that does not exist"),
+    "imports-missing": (
+        "import no_such_module_at_all",
+        "it imports 'no_such_module_at_all', which does not exist",
+    ),
     "exits": ("import sys; sys.exit(3)", "SystemExit: 3"),
     "ends": ("import os; os._exit(3)", "exit status 3"),
     "dies": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),

@@ -297,7 +297,7 @@ def test_it_is_ready_throughout_a_reload_and_shows_both_generations(
     [
         (
             "import no_such_module",
-            "it imports a module that does not exist",
+            "it imports 'no_such_module', which does not exist",
             "No module named 'no_such_module'",
         ),
         ("import os\nos._exit(7)", "exit status 7", ""),

@@ -85,6 +85,9 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
         &[
             "--access-log-file",
             "--access-log-format",
+            "--access-log-skip",
+            "--access-log-skip-ok",
+            "--health-path",
             "--log-level",
             "--log-format",
             "--verbose",

@@ -15,7 +15,8 @@ use crate::config::{self, Config, ConfigError, RawOptions, environment, file, pl
 const ACTIONS: [&str; 6] = ["--help", "--version", "--man", "--completion", "--check", "--print-config"];
 
 /// Options of which every mention counts, not the last alone.
-const REPEATABLE: [&str; 5] = [APP, "--bind", "--python-path", "--trusted-proxies", "--watch"];
+const REPEATABLE: [&str; 6] =
+    [APP, "--access-log-skip", "--bind", "--python-path", "--trusted-proxies", "--watch"];
 
 /// What to do with the options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

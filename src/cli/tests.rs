@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::{
     self, AccessLog, AccessLogFormat, Account, ApplicationSettings, Bind, LogFormat, LogLevel, LogPart,
-    Logging, Proxies, ProxyProtocol, Reload, Service, Spill, UnixSocket, WorkerLimits,
+    Logging, Proxies, ProxyProtocol, Quiet, Reload, Service, Spill, UnixSocket, WorkerLimits,
 };
 
 fn words(line: &str) -> Vec<String> {
@@ -60,7 +60,7 @@ fn account(user: &str, group: Option<&str>) -> Account {
 #[test]
 fn every_option_arrives_where_it_belongs() {
     let line = "-f a.b --chdir / --python-path usr --python-path etc --script-name /shop/ -i ::1 -p 1 -b unix:@a -b fd://3 --unix-mode 600 --unix-owner a --status-port 9 --status-host ::1 -d --pidfile /tmp/pid \
-                --stdout /tmp/out --stderr /tmp/err -u b:c -s 2 --pin none -t 0 --green gevent --green-requests-max 23 -l /dev/null --access-log-format %h --log-level debug --log-format json -v --sysinfo -c --backdoor --no-keepalive --deadman 4 \
+                --stdout /tmp/out --stderr /tmp/err -u b:c -s 2 --pin none -t 0 --green gevent --green-requests-max 23 -l /dev/null --access-log-format %h --access-log-skip /a --access-log-skip /b --access-log-skip-ok --health-path /h --log-level debug --log-format json -v --sysinfo -c --backdoor --no-keepalive --deadman 4 \
                 --drain-delay 7 --start-timeout 5 --queue 6 \
                 --queue-timeout 7.5 --request-line-bytes-max 800 --header-bytes-max 900 --header-count-max 10 \
                 --body-bytes-max 11K --header-timeout 12 --keepalive-timeout 13 --body-timeout 14 \
@@ -96,6 +96,11 @@ fn every_option_arrives_where_it_belongs() {
         keep_alive: false,
         access_log: AccessLog::Off,
         access_log_format: AccessLogFormat::Text(vec![LogPart::Client]),
+        quiet: Quiet {
+            health_path: Some("/h".into()),
+            skipped_paths: vec!["/a".into(), "/b".into()],
+            skips_ok: true,
+        },
         logging: Logging { level: LogLevel::Debug, format: LogFormat::Json },
         verbose: true,
         sysinfo: true,

@@ -139,6 +139,19 @@ pub(super) struct Words {
     #[argh(option, arg_name = "format")]
     access_log_format: Vec<String>,
 
+    /// path whose requests are not logged, such as that of a health check; may be repeated, and each counts
+    #[argh(option, arg_name = "path")]
+    access_log_skip: Vec<String>,
+
+    /// do not log what was answered in full and without error (a status below 400): of the paths of --access-log-skip,
+    /// or of all paths if there is none
+    #[argh(switch)]
+    access_log_skip_ok: bool,
+
+    /// path of a health check that each process answers without the application, and does not log
+    #[argh(option, arg_name = "path")]
+    health_path: Vec<String>,
+
     /// lowest level of the messages that are logged
     #[argh(option, arg_name = "level")]
     log_level: Vec<String>,
@@ -346,6 +359,9 @@ impl From<Words> for RawOptions {
             green_requests_max: last(words.green_requests_max),
             access_log_file: last(words.access_log_file),
             access_log_format: last(words.access_log_format),
+            access_log_skip: words.access_log_skip,
+            access_log_skip_ok: words.access_log_skip_ok,
+            health_path: last(words.health_path),
             log_level: last(words.log_level),
             log_format: last(words.log_format),
             verbose: words.verbose,

@@ -11,8 +11,9 @@ const ACCESS: &str = "--access-log-format";
 
 const COMMON: &str = r#"%h %l %u %t "%r" %s %b"#;
 const COMBINED: &str = r#"%h %l %u %t "%r" %s %b "%{Referer}i" "%{User-Agent}i""#;
-const DEFAULT: &str = r#"%h %l %u %t "%r" %s %b "%{Referer}i" "%{User-Agent}i" %D"#;
-const ATOMS: &str = "%h %l %u %t %r %m %U %q %H %s %b %B %f %a %T %D %L %M %p %% %{Name}i %{Name}o %{NAME}e";
+const DEFAULT: &str = r#"%h %l %u %t "%r" %s %b "%{Referer}i" "%{User-Agent}i" %D%{cut}x"#;
+const ATOMS: &str =
+    "%h %l %u %t %r %m %U %q %H %s %b %B %f %a %T %D %L %M %p %X %% %{cut}x %{Name}i %{Name}o %{NAME}e";
 
 /// What the server says of itself, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +100,10 @@ pub enum LogPart {
     TakenMs,
     /// In microseconds.
     TakenUs,
+    /// ` cut` behind a response that ended before its end, and nothing behind any other.
+    Cut,
+    /// The same as Apache's letter: `X` for one that was cut, `+` where the connection lives on, `-` where not.
+    Connection,
     /// The worker's process id.
     Pid,
     /// A field of the request, by its name.
@@ -235,6 +240,7 @@ fn bare_atom(text: &str) -> Result<(Atom, &str), String> {
             Some('i') if !name.is_empty() => LogPart::RequestField(name.to_owned()),
             Some('o') if !name.is_empty() => LogPart::ResponseField(name.to_owned()),
             Some('e') => environ(name)?,
+            Some('x') if name == "cut" => LogPart::Cut,
             _ => return Err(unknown(text)),
         };
         return Ok((Atom::Part(part), letters.as_str()));
@@ -251,6 +257,7 @@ fn bare_atom(text: &str) -> Result<(Atom, &str), String> {
         Some('U') => LogPart::Path,
         Some('q') => LogPart::Query,
         Some('H') => LogPart::Protocol,
+        Some('X') => LogPart::Connection,
         Some('s') => LogPart::Status,
         Some('b') => LogPart::BytesOrDash,
         Some('B') => LogPart::Bytes,

@@ -30,6 +30,7 @@ fn nothing_but_an_application_is_enough() {
         keep_alive: true,
         access_log: AccessLog::Stdout,
         access_log_format: AccessLogFormat::default(),
+        quiet: Quiet::default(),
         logging: Logging::default(),
         verbose: false,
         sysinfo: false,

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::http::RequestHead;
@@ -101,7 +101,7 @@ pub struct End {
     /// Whether the application thread has sent all of it.
     pub is_sent: bool,
     /// The request's head; `None` when its thread was lost.
-    pub head: Option<RequestHead>,
+    pub head: Option<Arc<RequestHead>>,
     /// The response's head as sent, if [`Outbox::keep_response_heads`] was called.
     pub response_head: Option<Vec<u8>>,
 }
@@ -142,7 +142,7 @@ impl FlushPolicy {
 
 impl End {
     /// An end, which [`super::Reply::finish`] completes.
-    pub fn new(outcome: Outcome, status: u16, body_bytes: u64, head: Option<RequestHead>) -> Self {
+    pub fn new(outcome: Outcome, status: u16, body_bytes: u64, head: Option<Arc<RequestHead>>) -> Self {
         Self {
             outcome,
             status,

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -66,6 +66,11 @@ pub struct Exchange {
     worked_since_ms: AtomicU64,
     /// Pieces of the response that thread has sent.
     sends: AtomicU64,
+    /// Bytes of the response that it has sent by itself.
+    sent_bytes: AtomicU64,
+    /// What it has said of the response: its status code, 0 until then, and how long its head is.
+    status: AtomicU16,
+    head_bytes: AtomicU64,
     /// Who answers the request: see [`Exchange::claim_for_executor`] and [`Upgrade`].
     responder: AtomicU8,
     /// The application is done with the connection that it had taken over.
@@ -104,6 +109,9 @@ impl Exchange {
             worked_by: AtomicU64::new(0),
             worked_since_ms: AtomicU64::new(0),
             sends: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+            status: AtomicU16::new(0),
+            head_bytes: AtomicU64::new(0),
             responder: AtomicU8::new(UNCLAIMED),
             released: AtomicBool::new(false),
             waiter: Mutex::new(Waiter::None),
@@ -152,6 +160,9 @@ impl Exchange {
         self.awaited.store(awaited, Ordering::SeqCst);
         self.worked_by.store(0, Ordering::Relaxed);
         self.sends.store(0, Ordering::Relaxed);
+        self.sent_bytes.store(0, Ordering::Relaxed);
+        self.status.store(0, Ordering::Relaxed);
+        self.head_bytes.store(0, Ordering::Relaxed);
         self.responder.store(UNCLAIMED, Ordering::SeqCst);
     }
 
@@ -161,6 +172,18 @@ impl Exchange {
         let lasts_ms = now_ms.saturating_sub(self.worked_since_ms.load(Ordering::Relaxed));
         let sends = self.sends.load(Ordering::Relaxed);
         (thread != 0).then_some(RequestProgress { thread, lasts: Duration::from_millis(lasts_ms), sends })
+    }
+
+    /// Executor: the status code of the response, if the application thread has begun to send it.
+    pub fn status(&self) -> Option<u16> {
+        Some(self.status.load(Ordering::Relaxed)).filter(|status| *status != 0)
+    }
+
+    /// Executor: how many bytes of the response's body have arrived, if the executor has sent so many bytes of the
+    /// response and so many of all are still on their way. The framing of chunks counts as well.
+    pub fn arrived_bytes(&self, executor_bytes: u64, queued_bytes: u64) -> u64 {
+        let sent = self.sent_bytes.load(Ordering::Relaxed).saturating_add(executor_bytes);
+        sent.saturating_sub(self.head_bytes.load(Ordering::Relaxed)).saturating_sub(queued_bytes)
     }
 
     /// Executor: from now on nothing that the application thread says is sent. Returns whether it has said nothing yet,
@@ -229,6 +252,12 @@ impl Reply {
     /// Whether the server wants the connection to live on after this response.
     pub fn may_keep_alive(&self) -> bool {
         !self.exchange.outbox.is_draining() && !self.exchange.uploading.load(Ordering::Relaxed)
+    }
+
+    /// Thread: notes what the executor could not tell from the response's bytes.
+    pub fn note_head(&self, status: u16, head_bytes: usize) {
+        self.exchange.head_bytes.store(head_bytes as u64, Ordering::Relaxed);
+        self.exchange.status.store(status, Ordering::Relaxed);
     }
 
     /// Whether the access log wants to know the response's head: [`End::response_head`].
@@ -380,7 +409,12 @@ impl Reply {
 
     fn send_directly(&self, bytes: &[u8], is_last: bool) -> usize {
         // A broken connection is the executor's to find: it closes, and logs, in one place.
-        if is_last { self.exchange.writer.send_last(bytes) } else { self.exchange.writer.send(bytes) }
+        let writer = &self.exchange.writer;
+        let sent = if is_last { writer.send_last(bytes) } else { writer.send(bytes) };
+        // Nobody else writes it now.
+        let before = self.exchange.sent_bytes.load(Ordering::Relaxed);
+        self.exchange.sent_bytes.store(before + sent as u64, Ordering::Relaxed);
+        sent
     }
 
     fn message(&self, payload: Payload, end: Option<Box<End>>) -> Message {

@@ -12,7 +12,7 @@ use crate::http::{Forwarded, RequestHead};
 #[derive(Debug)]
 pub struct Request {
     /// Request line and header fields, as sent.
-    pub head: RequestHead,
+    pub head: Arc<RequestHead>,
     /// The decoded body.
     pub body: Body,
     /// Who talks to whom.

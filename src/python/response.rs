@@ -1,6 +1,7 @@
 //! A response as the application makes it, on its way into the connection's bytes. No Python here.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use crate::gateway::{End, FlushPolicy, Lent, Outcome, Payload, Reply, date_now};
 use crate::http::{
@@ -43,7 +44,7 @@ pub(super) enum Shortfall {
 #[derive(Debug)]
 pub(super) struct Response {
     reply: Option<Reply>,
-    head: Option<RequestHead>,
+    head: Option<Arc<RequestHead>>,
     writer: HeadWriter,
     stage: ResponseStage,
     status: u16,
@@ -55,7 +56,7 @@ pub(super) struct Response {
 }
 
 impl Response {
-    pub(super) fn new(reply: Reply, head: RequestHead) -> Self {
+    pub(super) fn new(reply: Reply, head: Arc<RequestHead>) -> Self {
         let writer = HeadWriter::new(Vec::with_capacity(HEAD_BYTES_EXPECTED));
         Self {
             reply: Some(reply),
@@ -71,7 +72,7 @@ impl Response {
     }
 
     pub(super) fn request_head(&self) -> Option<&RequestHead> {
-        self.head.as_ref()
+        self.head.as_deref()
     }
 
     pub(super) fn is_started(&self) -> bool {
@@ -220,6 +221,7 @@ impl Response {
         let plan = self.writer.finish(reply.facts(), body, reply.may_keep_alive(), &date_now())?;
         self.stage = ResponseStage::Flowing(plan);
         self.status = self.writer.status_code();
+        reply.note_head(self.status, self.writer.bytes().len());
         if reply.wants_response_head() {
             self.sent_head = Some(self.writer.bytes().to_vec());
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::Reactor;
 use super::ring::RingFile;
 use crate::limits::SPILL_WRITE_BYTES;
-use crate::sys::file;
+use crate::sys::{file, shared_memory};
 
 /// An anonymous temporary file that grows without blocking the executor.
 #[derive(Debug)]
@@ -34,7 +34,18 @@ impl SpillFile {
     /// # Errors
     /// The kernel's, when the directory cannot be written or its file system is full.
     pub fn create(reactor: &Reactor, directory: &Path) -> io::Result<Self> {
-        let file = file::anonymous(directory)?;
+        Self::of(reactor, file::anonymous(directory)?)
+    }
+
+    /// Makes an empty file in memory.
+    ///
+    /// # Errors
+    /// The kernel's, when descriptors run out.
+    pub fn in_memory(reactor: &Reactor) -> io::Result<Self> {
+        Self::of(reactor, shared_memory::create_file(c"spawning-spill", &[])?.into())
+    }
+
+    fn of(reactor: &Reactor, file: File) -> io::Result<Self> {
         let backing = if reactor.has_ring() {
             Backing::Ring(RingFile::new(file)?)
         } else {

@@ -102,6 +102,7 @@ pub struct Stream {
     socket: Arc<Socket>,
     registration: Rc<Registration>,
     watch: Cell<Watch>,
+    written_bytes: Cell<u64>,
     reactor: Reactor,
 }
 
@@ -148,7 +149,8 @@ impl Stream {
         let socket = Arc::new(Socket { fd, has_ended: AtomicBool::new(false) });
         let registration = reactor.reserve(Interest::Both);
         registration.set_readable();
-        Self { socket, registration, watch: Cell::new(Watch::NotYet), reactor: reactor.clone() }
+        let (watch, written_bytes) = (Cell::new(Watch::NotYet), Cell::new(0));
+        Self { socket, registration, watch, written_bytes, reactor: reactor.clone() }
     }
 
     /// Watches the connection, if it is not watched yet. Needed before waiting for its peer. One that cannot be
@@ -268,7 +270,15 @@ impl Stream {
     }
 
     fn written(&self, sent: io::Result<usize>) -> io::Result<Option<usize>> {
+        if let Ok(count) = sent {
+            self.written_bytes.set(self.written_bytes.get() + count as u64);
+        }
         sent.map(Some).or_else(|error| would_block(error, || self.registration.clear_writable()))
+    }
+
+    /// Bytes written here so far, those of a [`Sender`] not among them.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes.get()
     }
 
     /// Bytes written that the peer has not taken yet.

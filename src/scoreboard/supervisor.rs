@@ -58,6 +58,11 @@ impl Scoreboard {
         AtomicWords::new(&self.memory, self.layout.supervisor()).map(|words| SupervisorScore { words })
     }
 
+    /// Whether the server was told to stop, and nobody serves in its place.
+    pub fn is_stopping(&self) -> bool {
+        self.word(self.layout.supervisor() + STAGE) == ServerStage::Stopping as u64
+    }
+
     pub(super) fn supervisor_snapshot(&self) -> SupervisorSnapshot {
         let word = |index: usize| self.word(self.layout.supervisor() + index);
         SupervisorSnapshot {

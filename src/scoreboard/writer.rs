@@ -139,6 +139,11 @@ impl ProcessScore {
         // Any thread may find it out, and it is rare: the one counter that is worth an atomic addition.
         self.words.at::<{ process::QUEUE_TIMEOUTS }>().fetch_add(1, Relaxed);
     }
+
+    /// How often that was so.
+    pub fn queue_timeouts(&self) -> u64 {
+        self.words.at::<{ process::QUEUE_TIMEOUTS }>().load(Relaxed)
+    }
 }
 
 /// What one executor counts. All calls are a few loads and stores of memory with a single writer.

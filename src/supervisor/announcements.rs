@@ -52,6 +52,11 @@ impl Supervisor<'_> {
                     "stopping: draining every worker; a second signal stops at once"
                 );
             }
+            Note::Recovered(id) => {
+                if let Some(worker) = self.workers.get(id) {
+                    recovered(worker);
+                }
+            }
             Note::Overdue(id) => {
                 if let Some(worker) = self.workers.get(id) {
                     overdue(worker, self.config.deadman_timeout);
@@ -196,6 +201,11 @@ fn waiting_for_change(failure: &Failure) {
 fn replacing(worker: &WorkerHandle, reason: &str) {
     let WorkerHandle { pid, generation, slot, .. } = worker;
     tracing::warn!(worker_pid = pid, generation, slot, reason, "replacing a worker");
+}
+
+fn recovered(worker: &WorkerHandle) {
+    let WorkerHandle { pid, generation, slot, .. } = worker;
+    tracing::info!(worker_pid = pid, generation, slot, "a worker serves again in its slot");
 }
 
 fn replacement_failed(worker: Option<&WorkerHandle>, failure: &Failure) {

@@ -107,9 +107,8 @@ impl Generations {
             SupervisorEvent::Shrink => self.resize(self.processes.saturating_sub(1)),
             SupervisorEvent::Stop if self.mode == Mode::Running => self.stop_soon(now),
             SupervisorEvent::Leave if self.mode == Mode::Running => self.leave(now),
-            SupervisorEvent::Leave => {}
             SupervisorEvent::Stop | SupervisorEvent::StopNow => self.stop_now(now),
-            SupervisorEvent::Tick => {}
+            SupervisorEvent::Leave | SupervisorEvent::Tick => {}
         }
         if self.stop_at.is_some_and(|at| at <= now) && self.mode == Mode::Running {
             self.close_and_stop(now);
@@ -139,6 +138,9 @@ impl Generations {
         // A replacement has no siblings to wait for.
         worker.accept(now);
         self.actions.push(Action::Accept(id));
+        if serving.mends(id) {
+            self.actions.push(Action::Log(Note::Recovered(id)));
+        }
         match serving.succeed(id) {
             Some((before, Farewell::Drain)) => self.retire_worker(before, now),
             Some((before, Farewell::Kill)) => self.kill(before, now),

@@ -8,11 +8,11 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::start_failure::{EXIT_OPERATING_SYSTEM, EXIT_USAGE, StartFailure};
-use crate::config::{Config, ReactorChoice};
-use crate::limits::MEMLOCK_BYTES_MIN;
+use crate::config::{Config, ReactorChoice, Spill};
+use crate::limits::{MEMLOCK_BYTES_MIN, SPILL_MEMORY_BYTES_MAX};
 use crate::sys::resource_limit::LOCKED_MEMORY;
 use crate::sys::signals::{Signal, Signals};
-use crate::sys::{affinity, event_loop, process, wait};
+use crate::sys::{affinity, event_loop, file, process, wait};
 
 /// Settles for epoll where `io_uring` may be done without and cannot be had; then returns why.
 ///
@@ -34,6 +34,19 @@ pub(super) fn choose_reactor(config: &mut Config) -> Result<Option<String>, Star
     };
     let cost = "using epoll instead; temporary files are written by helper threads (--reactor epoll)";
     Ok(Some(format!("{message}; {cost}")))
+}
+
+/// A warning where temporary files cannot be made: as in a container whose root is read-only, and that has no volume.
+pub(super) fn no_spill(spill: &Spill) -> Option<String> {
+    let error = file::anonymous(&spill.directory).err()?;
+    let directory = spill.directory.display();
+    let bytes_max = SPILL_MEMORY_BYTES_MAX.min(spill.bytes_max) / (1024 * 1024);
+    Some(format!(
+        "spawn: --spill-directory: cannot make temporary files in {directory}: {error}; request bodies above 64K, and what \
+         slow clients have not taken, are kept in memory, at most {bytes_max}M of each process, and more is refused with \
+         507\n\
+         hint: mount a volume or a tmpfs at {directory}, or name another writable directory by --spill-directory or TMPDIR"
+    ))
 }
 
 /// Raises the limit on locked memory for a moment and tries `io_uring`.

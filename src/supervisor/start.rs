@@ -67,6 +67,7 @@ impl<'a> Supervisor<'a> {
             }
             identity::assume(identity, &config, &commands.worker)?;
         }
+        preflight::no_spill(&config.spill).inspect(|warning| launch.say(warning));
         let private_directory = PrivateDirectory::create(&config)?;
         launch.redirect(outputs).map_err(|error| refused("redirect the standard streams", &error))?;
         let settings = Settings {

@@ -23,6 +23,13 @@ pub fn anonymous(directory: &Path) -> io::Result<File> {
     tempfile::tempfile_in(directory).map(open_files::make_way_for_file)
 }
 
+/// Whether no file can be made in a directory, as long as nobody changes that: it is missing, another user's, or on a
+/// file system that is read-only.
+pub fn is_unwritable(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem)
+}
+
 /// How to make a renamed log reopenable.
 pub const REOPEN_HINT: &str =
     "make it for the server's user when the old one is moved, as logrotate's `create` does";

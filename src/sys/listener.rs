@@ -137,14 +137,13 @@ pub fn admit_nobody(fd: &impl AsFd) -> io::Result<()> {
 /// Attaches a filter for which a packet begins with the TCP header: whatever has SYN in the fourteenth byte is dropped.
 fn drop_new_connections(fd: BorrowedFd<'_>) -> io::Result<()> {
     const SYN: u32 = 0x02;
-    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut steps = [
-        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 13),
-        step(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, SYN),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+        filter_step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 13),
+        filter_step(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, SYN),
+        filter_step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        filter_step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
     ];
-    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    let program = libc::sock_fprog { len: FILTER_STEPS, filter: steps.as_mut_ptr() };
     // SAFETY: the kernel copies the program, and the steps it points to, during the call.
     let set = unsafe {
         libc::setsockopt(
@@ -152,10 +151,19 @@ fn drop_new_connections(fd: BorrowedFd<'_>) -> io::Result<()> {
             libc::SOL_SOCKET,
             libc::SO_ATTACH_FILTER,
             (&raw const program).cast(),
-            size_of::<libc::sock_fprog>() as libc::socklen_t,
+            SOCK_FPROG_BYTES,
         )
     };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+const FILTER_STEPS: u16 = 4;
+#[expect(clippy::cast_possible_truncation, reason = "16 bytes")]
+const SOCK_FPROG_BYTES: libc::socklen_t = size_of::<libc::sock_fprog>() as libc::socklen_t;
+
+#[expect(clippy::cast_possible_truncation, reason = "codes have 16 bits in the kernel's struct")]
+fn filter_step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt, jf, k }
 }
 
 /// Refuses whoever connects from now on, whatever processes have copies of the socket. Who waits there is reset.

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use super::account::Identity;
@@ -30,6 +31,12 @@ impl StandardStream {
             Self::Error => dup2_stderr(file)?,
         }
         Ok(())
+    }
+
+    /// Whether it leads to a file on some disk, and not to a terminal, a pipe or a device.
+    pub fn is_file(self) -> bool {
+        fstat(self.as_fd())
+            .is_ok_and(|found| SFlag::from_bits_truncate(found.st_mode).contains(SFlag::S_IFREG))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::{AccessLogFormat, LogPart};
+use crate::gateway::Outcome;
 use crate::http::{RequestHead, Version};
 use crate::sys::calendar;
 
@@ -20,6 +21,20 @@ pub(super) struct AccessLogLine<'a> {
     pub(super) status: u16,
     pub(super) body_bytes: u64,
     pub(super) taken: Duration,
+    /// How the response ended; one that ended before its end, because the client left or the application failed, is
+    /// broken.
+    pub(super) outcome: Outcome,
+}
+
+impl AccessLogLine<'_> {
+    fn is_cut(&self) -> bool {
+        self.outcome == Outcome::Broken
+    }
+
+    /// Whether the request was answered in full and without error.
+    pub(super) fn is_ok(&self) -> bool {
+        (100..400).contains(&self.status) && !self.is_cut()
+    }
 }
 
 /// The time as lines write it, formatted once a second.
@@ -81,6 +96,13 @@ fn write_part(out: &mut Vec<u8>, part: &LogPart, line: &AccessLogLine<'_>, stamp
         LogPart::TakenDecimalS => write!(out, "{:.6}", line.taken.as_secs_f64()),
         LogPart::TakenMs => write!(out, "{}", line.taken.as_millis()),
         LogPart::TakenUs => write!(out, "{}", line.taken.as_micros()),
+        LogPart::Cut if line.is_cut() => out.write_all(b" cut"),
+        LogPart::Cut => Ok(()),
+        LogPart::Connection => out.write_all(match line.outcome {
+            Outcome::Broken => b"X",
+            Outcome::KeepAlive => b"+",
+            Outcome::Close => b"-",
+        }),
         LogPart::Pid => write!(out, "{}", std::process::id()),
         LogPart::User => {
             let user = head.and_then(|head| head.header(b"authorization")).and_then(basic_user);
@@ -184,6 +206,7 @@ struct JsonLine<'a> {
     protocol: Option<&'static str>,
     status: u16,
     bytes: u64,
+    complete: bool,
     taken_us: u64,
     referer: Option<Cow<'a, str>>,
     user_agent: Option<Cow<'a, str>>,
@@ -202,6 +225,7 @@ impl<'a> JsonLine<'a> {
             protocol: line.head.map(protocol),
             status: line.status,
             bytes: line.body_bytes,
+            complete: !line.is_cut(),
             taken_us: u64::try_from(line.taken.as_micros()).unwrap_or(u64::MAX),
             referer: field(b"referer"),
             user_agent: field(b"user-agent"),
@@ -223,6 +247,10 @@ mod tests {
     const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nX-B: 1\r\nX-B: 2\r\n\r\n";
 
     fn written(format: &str) -> String {
+        written_of(format, Outcome::KeepAlive)
+    }
+
+    fn written_of(format: &str, outcome: Outcome) -> String {
         let words = ["--access-log-format", format, "app"].map(str::to_owned);
         let format = crate::cli::configure(&words, 1).unwrap().access_log_format;
         let head = RequestHead::parse(REQUEST.to_vec(), &HttpLimits::default()).unwrap().unwrap();
@@ -233,6 +261,7 @@ mod tests {
             status: 200,
             body_bytes: 42,
             taken: Duration::from_micros(1_234_567),
+            outcome,
         };
         let mut stamp = FormattedTime::default();
         stamp.renew();
@@ -262,13 +291,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_cut_is_marked() {
+        for (outcome, mark, letter) in
+            [(Outcome::KeepAlive, "", "+"), (Outcome::Close, "", "-"), (Outcome::Broken, " cut", "X")]
+        {
+            assert_eq!(written_of("%s%{cut}x", outcome), format!("200{mark}\n"));
+            assert_eq!(written_of("%X", outcome), format!("{letter}\n"));
+        }
+        let object: Value = serde_json::from_str(&written_of("json", Outcome::Broken)).unwrap();
+        assert_eq!(object["complete"], false);
+    }
+
+    #[test]
     fn json_holds_the_same() {
         let mut object: Value = serde_json::from_str(&written("json")).unwrap();
         assert!(object["time"].as_str().unwrap().ends_with('Z'));
         object["time"].take();
         let expected = json!({
             "time": null, "pid": std::process::id(), "client": "192.0.2.1", "method": "GET",
-            "target": "/a%20b?c=%22", "protocol": "HTTP/1.1", "status": 200, "bytes": 42, "taken_us": 1_234_567,
+            "target": "/a%20b?c=%22", "protocol": "HTTP/1.1", "status": 200, "bytes": 42, "complete": true, "taken_us": 1_234_567,
             "referer": "\"r\"", "user_agent": null, "request_id": "\u{fffd}7",
         });
         assert_eq!(object, expected);

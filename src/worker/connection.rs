@@ -21,6 +21,7 @@ use crate::reactor::{Accepted, Sender, Stream};
 use crate::sys::clock;
 
 mod ending;
+mod health_check;
 mod sending;
 mod streaming;
 mod upgrade;
@@ -53,7 +54,7 @@ enum RelayOutcome {
     Truncated(Box<End>),
     /// No application thread had taken the request, and none will.
     Withdrawn(Box<Request>),
-    /// The application took too long, and the client was answered in its place.
+    /// The application took too long, and the client was answered in its place, or cut off.
     TimedOut,
     /// The application has taken over the connection, and has ended the call for the request or not yet.
     Upgraded(Option<Box<End>>),
@@ -215,6 +216,10 @@ impl ConnectionTask {
     /// Has the application answer a complete request, and writes the answer.
     async fn answer(&mut self, arriving: Arriving) -> Option<CloseReason> {
         let Arriving { head, forwarded, body } = arriving;
+        let head = Arc::new(head);
+        if health_check::is_meant(&head, self) {
+            return Box::pin(self.answer_health_check(&head)).await;
+        }
         let received_at = self.executor.reactor.now();
         let request_bytes = head.length_bytes() as u64 + body.length_bytes();
         let body = match body.finish().await {
@@ -287,28 +292,34 @@ impl ConnectionTask {
         request_bytes: u64,
     ) -> RelayOutcome {
         let (mut all_written, mut timed_out) = (true, false);
+        let written_before = self.stream.written_bytes();
         loop {
             while let Some(Message { payload, mut end, .. }) = self.handle.next_message() {
                 if all_written && self.write_payload(payload, &mut end).await.is_err() {
                     all_written = false;
                     self.exchange.close();
                 }
-                if let Some(end) = end {
+                if let Some(mut end) = end {
                     if self.exchange.is_taken_over() {
                         return RelayOutcome::Upgraded(Some(end));
                     }
                     if timed_out {
                         return RelayOutcome::TimedOut;
                     }
-                    return if all_written {
-                        RelayOutcome::Complete(end)
-                    } else {
-                        RelayOutcome::Truncated(end)
-                    };
+                    if all_written {
+                        return RelayOutcome::Complete(end);
+                    }
+                    end.outcome = Outcome::Broken;
+                    end.body_bytes = end.body_bytes.min(self.arrived_bytes(written_before));
+                    return RelayOutcome::Truncated(end);
                 }
             }
             if self.exchange.is_taken_over() {
                 return RelayOutcome::Upgraded(None);
+            }
+            if self.executor.phase() >= Phase::Stopping && !timed_out {
+                self.cut(request_deadline.give_up(), received_at, request_bytes, written_before);
+                return RelayOutcome::TimedOut;
             }
             let is_hung_up = self.handle.registration.is_hung_up();
             if is_hung_up {

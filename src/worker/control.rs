@@ -1,6 +1,6 @@
 //! The worker's side of its control channel, followed by the main thread for the rest of the process's life.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -9,17 +9,22 @@ use std::time::{Duration, Instant};
 use super::lifecycle::{Lifecycle, Phase};
 use super::logs::Logs;
 use super::notices::{Notice, Notices, Overdue};
+use super::overload::{News, Overload};
 use super::watch::FileWatch;
 use crate::bootstrap::{Order, Report, WorkerControl};
 use crate::config::Config;
 use crate::gateway::{Application, InterpreterUse, LoadFailure};
-use crate::limits::HEARTBEAT_PAUSE;
+use crate::limits::{DRAIN_CUT_LEAD_MAX, HEARTBEAT_PAUSE};
 use crate::scoreboard::{ExecutorSnapshot, ProcessScore, Scoreboard, WorkerState};
 use crate::sys::eventfd::EventFd;
 use crate::sys::{clock, wait};
 
 /// The exit status of a worker whose application could not be loaded (`EX_SOFTWARE` of sysexits.h).
 const EXIT_LOAD_FAILED: i32 = 70;
+
+/// What helps where threads are missing.
+const OVERLOAD_HINT: &str =
+    "see what the threads do (/status); more --threads, or less that they wait for; --queue-timeout";
 
 /// The heartbeat of a process.
 pub(super) struct Heartbeat {
@@ -41,6 +46,12 @@ impl Heartbeat {
     /// The main thread is alive.
     fn beat(&self) {
         self.process.heartbeat(clock::monotonic_ms());
+    }
+
+    /// Requests without a response.
+    fn requests(&self) -> u64 {
+        let executors = self.scoreboard.worker_snapshot(self.row).map(|worker| worker.executors);
+        executors.iter().flatten().map(|executor| executor.in_flight).fold(0, u64::wrapping_add)
     }
 
     /// Whether requests wait for the application and none was answered since the last call.
@@ -66,6 +77,9 @@ pub(super) struct ControlLoop {
     config: Arc<Config>,
     /// Whether the supervisor knows already that this worker should be replaced.
     is_given_up: Cell<bool>,
+    /// When a drain is ended.
+    cut_at: Cell<Option<Instant>>,
+    overload: RefCell<Overload>,
 }
 
 impl ControlLoop {
@@ -77,7 +91,17 @@ impl ControlLoop {
         watch: Option<FileWatch>,
         config: Arc<Config>,
     ) -> Self {
-        Self { socket, application, heartbeat, notices, watch, config, is_given_up: Cell::new(false) }
+        Self {
+            socket,
+            application,
+            heartbeat,
+            notices,
+            watch,
+            config,
+            is_given_up: Cell::new(false),
+            cut_at: Cell::new(None),
+            overload: RefCell::default(),
+        }
     }
 
     /// Tells the supervisor why this worker will never serve; returns the process's exit status.
@@ -135,7 +159,12 @@ impl ControlLoop {
                 [ended.as_fd(), self.application.attention(), self.notices.bell(), self.socket.as_fd()];
             // Once the supervisor is dead its channel is readable for ever, and is not watched any more.
             let watched = if alone_until.is_some() { watched.split_at(3).0 } else { &watched };
-            let pause = beat_at.saturating_duration_since(Instant::now());
+            if self.cut_at.get().is_some_and(|at| at <= Instant::now()) {
+                self.cut_at.set(None);
+                self.end_drain(lifecycle);
+            }
+            let due_at = self.cut_at.get().map_or(beat_at, |at| at.min(beat_at));
+            let pause = due_at.saturating_duration_since(Instant::now());
             let ready = wait::readable(watched, Some(pause)).unwrap_or_else(|error| {
                 tracing::error!(%error, "cannot wait for orders; draining");
                 vec![false, false, false, true]
@@ -143,7 +172,12 @@ impl ControlLoop {
             let is_ready = |index: usize| ready.get(index).copied().unwrap_or(false);
             let (end, attention, notice, order) = (is_ready(0), is_ready(1), is_ready(2), is_ready(3));
             if end {
-                return;
+                // The last words of the executors.
+                self.take_notices();
+                let (total, now) = (self.heartbeat.process.queue_timeouts(), Instant::now());
+                let mut overload = self.overload.borrow_mut();
+                let news = overload.look(total, now).or_else(|| overload.tell(now));
+                return self.tell_overload(news);
             }
             if attention && self.application.attend() {
                 self.obey(Order::Drain, lifecycle, logs);
@@ -171,6 +205,8 @@ impl ControlLoop {
 
     fn show_life(&self, lifecycle: &Lifecycle) {
         self.heartbeat.beat();
+        let news = self.overload.borrow_mut().look(self.heartbeat.process.queue_timeouts(), Instant::now());
+        self.tell_overload(news);
         self.application.tidy();
         let InterpreterUse { wait_us, hold_max_us } = self.application.interpreter();
         self.heartbeat.process.set_interpreter(wait_us, hold_max_us);
@@ -200,6 +236,7 @@ impl ControlLoop {
                 }
                 Notice::Overdue(overdue) => self.give_up(&overdue),
                 Notice::ThreadDied => self.mourn(),
+                Notice::Cut(overdue) => self.tell_cut(&overdue),
             }
         }
     }
@@ -225,6 +262,58 @@ impl ControlLoop {
             traceback = self.application.stack_of(*thread),
             "a request is overdue; the stack of its thread follows"
         );
+    }
+
+    /// A request that the end of the drain has cut off.
+    fn tell_cut(&self, Overdue { request, thread, working_for }: &Overdue) {
+        if *thread == 0 {
+            return tracing::warn!(request, "cut off: no thread had taken the request");
+        }
+        tracing::warn!(
+            request,
+            working_for_s = working_for.as_secs_f64(),
+            traceback = self.application.stack_of(*thread),
+            "cut off: the application has not answered the request; the stack of its thread follows"
+        );
+    }
+
+    /// Ends a drain shortly before the supervisor would by force, so that those who wait learn of it, and the log.
+    fn end_drain(&self, lifecycle: &Lifecycle) {
+        let deadman_timeout_s = self.config.deadman_timeout.as_secs_f64();
+        tracing::warn!(
+            requests = self.heartbeat.requests(),
+            deadman_timeout_s,
+            "the drain takes too long: cutting off the requests that are left"
+        );
+        lifecycle.advance(Phase::Stopping);
+    }
+
+    /// Tells of requests that found no free thread.
+    fn tell_overload(&self, news: Option<News>) {
+        let waited_s = self.config.queue_timeout.as_secs_f64();
+        match (news, &self.config.green) {
+            (None, _) => {}
+            (Some(News::Over), _) => {
+                tracing::info!("threads are free again: no request was answered 503 for a minute");
+            }
+            (Some(News::Refused(requests)), None) => {
+                let threads = counted(self.config.threads as u64, "thread");
+                let answered = counted(requests, "request");
+                tracing::warn!(
+                    requests,
+                    hint = OVERLOAD_HINT,
+                    "all {threads} busy for {waited_s} s, {answered} answered 503"
+                );
+            }
+            (Some(News::Refused(requests)), Some(_)) => {
+                let answered = counted(requests, "request");
+                tracing::warn!(
+                    requests,
+                    hint = OVERLOAD_HINT,
+                    "no green thread was free, or got to run, for {waited_s} s, {answered} answered 503"
+                );
+            }
+        }
     }
 
     /// Takes one order. When the supervisor is dead, drains, and returns when to give up on that.
@@ -253,7 +342,16 @@ impl ControlLoop {
             Order::Closed => return lifecycle.note_closed(),
             Order::Reopen => return logs.reopen(),
         };
+        if phase == Phase::Draining && lifecycle.phase() < phase {
+            let patience = self.config.deadman_timeout;
+            let lead = (patience / 4).min(DRAIN_CUT_LEAD_MAX);
+            self.cut_at.set(Some(Instant::now() + patience.saturating_sub(lead)));
+        }
         self.heartbeat.process.set_state(state);
         lifecycle.advance(phase);
     }
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

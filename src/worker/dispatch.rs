@@ -105,6 +105,11 @@ impl Load {
         })
     }
 
+    /// Whether the server was told to stop, though this process may still accept.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.scoreboard.is_stopping()
+    }
+
     /// A request was answered 503 because it had waited too long.
     pub(super) fn queue_timed_out(&self) {
         self.process.queue_timed_out();
@@ -321,6 +326,9 @@ impl ExecutorContext {
 
     /// Writes an access log line.
     pub(super) fn log(&self, line: &AccessLogLine<'_>) {
+        if line.head.is_some_and(|head| self.config.quiet.skips(head.path(), line.is_ok())) {
+            return;
+        }
         if let Some(log) = self.log.borrow_mut().as_mut() {
             log.record(line, self.reactor.now());
         }

@@ -14,6 +14,7 @@ mod lifecycle;
 mod log_throttle;
 mod logs;
 mod notices;
+mod overload;
 mod paused_reads;
 mod peer;
 mod request_deadline;

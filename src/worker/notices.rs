@@ -17,14 +17,16 @@ pub(super) enum Notice {
     Overdue(Overdue),
     /// An application thread has died of a bug of the server.
     ThreadDied,
+    /// The drain ended by force before the application had answered.
+    Cut(Overdue),
 }
 
-/// A request that takes too long.
+/// A request that takes too long, or longer than a drain.
 #[derive(Debug)]
 pub(super) struct Overdue {
     /// Its method and target.
     pub(super) request: String,
-    /// The thread that works on it, as [`crate::sys::process::thread_number`] names it.
+    /// The thread that works on it, as [`crate::sys::process::thread_number`] names it; 0 while it waits for one.
     pub(super) thread: u64,
     /// Since when it does.
     pub(super) working_for: Duration,

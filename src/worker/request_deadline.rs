@@ -1,5 +1,6 @@
 //! How long a request may take: first in the queue, then with the application.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
@@ -15,8 +16,8 @@ pub(super) struct RequestDeadline {
     timeout: Option<Duration>,
     /// What it had sent at the last look, and when that was.
     last_progress: Option<(u64, Instant)>,
-    /// The request's head, kept for the log where the application may have to do without an answer.
-    head: Option<RequestHead>,
+    /// The request's head, for the log where the application may have to do without an answer.
+    head: Option<Arc<RequestHead>>,
 }
 
 /// What a look at a request says.
@@ -29,13 +30,13 @@ pub(super) enum DeadlineCheck {
 }
 
 impl RequestDeadline {
-    pub(super) fn new(config: &Config, head: &RequestHead, received_at: Instant) -> Self {
+    pub(super) fn new(config: &Config, head: &Arc<RequestHead>, received_at: Instant) -> Self {
         let timeout = config.worker_limits.request_timeout;
         Self {
             queue_until: received_at + config.queue_timeout,
             timeout,
             last_progress: None,
-            head: timeout.map(|_| head.clone()),
+            head: Some(Arc::clone(head)),
         }
     }
 
@@ -70,7 +71,7 @@ impl RequestDeadline {
     }
 
     /// Stops looking; returns the request's head.
-    pub(super) fn give_up(&mut self) -> Option<RequestHead> {
+    pub(super) fn give_up(&mut self) -> Option<Arc<RequestHead>> {
         self.timeout = None;
         self.head.take()
     }

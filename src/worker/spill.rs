@@ -5,20 +5,26 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::log_throttle::LogThrottle;
 use crate::config::Spill;
 use crate::gateway::{Body, Quota, Share};
-use crate::limits::{BODY_MEMORY_BYTES_MAX, SPILL_WRITE_BYTES};
+use crate::limits::{BODY_MEMORY_BYTES_MAX, SPILL_MEMORY_BYTES_MAX, SPILL_WRITE_BYTES};
 use crate::reactor::{Reactor, SpillFile};
-use crate::sys::clock;
+use crate::sys::{clock, file};
 
 /// Where the temporary files of a process are made, and what room they have left.
 #[derive(Debug)]
 pub(super) struct Storage {
     settings: Spill,
     quota: Arc<Quota>,
+    /// The room of files that are in memory, because the directory cannot be written.
+    memory_quota: Arc<Quota>,
+    /// Whether the last file had to be in memory.
+    is_in_memory: AtomicBool,
     refused_response: LogThrottle,
+    refused_directory: LogThrottle,
 }
 
 /// A temporary file within its room.
@@ -33,32 +39,61 @@ impl Storage {
         Self {
             settings: settings.clone(),
             quota: Arc::new(Quota::new(settings.bytes_max)),
+            memory_quota: Arc::new(Quota::new(settings.bytes_max.min(SPILL_MEMORY_BYTES_MAX))),
+            is_in_memory: AtomicBool::new(false),
             refused_response: LogThrottle::default(),
+            refused_directory: LogThrottle::default(),
         }
     }
 
     /// Whether a body of `length_bytes` can be taken in, as far as that can be told before it comes.
     pub(super) fn has_room(&self, length_bytes: u64) -> bool {
-        length_bytes <= BODY_MEMORY_BYTES_MAX as u64 || self.quota.has_room(length_bytes)
+        length_bytes <= BODY_MEMORY_BYTES_MAX as u64 || self.quota_now().has_room(length_bytes)
     }
 
     /// How many bytes more a response may store that has stored so many. Responses leave half of the room to bodies,
     /// which cannot wait for any.
     pub(super) fn response_room(&self, stored_bytes: u64) -> usize {
-        if self.quota.is_half_taken() {
+        if self.quota_now().is_half_taken() {
             return 0;
         }
         let room = self.settings.response_bytes_max.saturating_sub(stored_bytes);
         usize::try_from(room).unwrap_or(usize::MAX)
     }
 
-    /// A new, empty file.
+    fn quota_now(&self) -> &Arc<Quota> {
+        if self.is_in_memory.load(Ordering::Relaxed) { &self.memory_quota } else { &self.quota }
+    }
+
+    /// A new, empty file. Where the directory cannot be written, it is in memory.
     ///
     /// # Errors
     /// The kernel's.
     pub(super) fn create(&self, reactor: &Reactor) -> io::Result<StoredFile> {
-        let file = SpillFile::create(reactor, &self.settings.directory)?;
-        Ok(StoredFile { file, share: Share::new(&self.quota) })
+        let file = match SpillFile::create(reactor, &self.settings.directory) {
+            Err(error) if file::is_unwritable(&error) => {
+                self.is_in_memory.store(true, Ordering::Relaxed);
+                self.complain_of_directory(&error);
+                SpillFile::in_memory(reactor)?
+            }
+            created => {
+                self.is_in_memory.store(false, Ordering::Relaxed);
+                created?
+            }
+        };
+        Ok(StoredFile { file, share: Share::new(self.quota_now()) })
+    }
+
+    fn complain_of_directory(&self, error: &io::Error) {
+        if self.refused_directory.is_due(clock::monotonic_ms()) {
+            tracing::warn!(
+                %error,
+                directory = %self.settings.directory.display(),
+                bytes_max = SPILL_MEMORY_BYTES_MAX,
+                "cannot make temporary files: large bodies are kept in memory, a bounded number of bytes of each \
+                 process; --spill-directory names another directory"
+            );
+        }
     }
 
     /// Says why a response cannot be stored for a slow client, but not each time.
@@ -79,7 +114,8 @@ impl Storage {
             %error,
             directory = %self.settings.directory.display(),
             "cannot store a request body; likely cause: the disk is full (see `df -h`), the directory is not writable \
-             (--spill-directory names another), or all temporary files together have reached --spill-bytes-max"
+             (--spill-directory names another), or all temporary files together have reached --spill-bytes-max, or 64M \
+             where they are in memory because the directory cannot be written"
         );
     }
 }

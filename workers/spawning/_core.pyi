@@ -23,6 +23,9 @@ def worker(bootstrap: int) -> int:
 def output_fails(stream: str, reason: str) -> None:
     """Log that what the application prints to ``stream`` is lost from now on."""
 
+def end_is_held(threads: str, stacks: str) -> None:
+    """Log which ``threads`` keep this process from ending, and what they do."""
+
 def output_works(stream: str, lines: int) -> None:
     """Log that ``stream`` can be written again, and how many ``lines`` were lost."""
 

@@ -98,7 +98,8 @@ def _import_module(name: str, path: str) -> Any:
                 f"cannot import {path!r}: there is no module named {error.name!r} "
                 f"in the working directory {_working_directory()!r} or on sys.path{_too_high(error.name)}"
             ) from None
-        raise _failure(f"cannot import {path!r}: it imports a module that does not exist", error) from error
+        missing = f"it imports {error.name!r}, which does not exist" if error.name else describe(error)
+        raise _failure(f"cannot import {path!r}: {missing}", error) from error
     except BaseException as error:
         raise _failure(f"cannot import {path!r}: {describe(error)}", error) from error
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from spawning import _core, interpreter, signals, streams
+from spawning import _core, ending, interpreter, signals, streams
 
 
 def main() -> None:
@@ -17,6 +17,7 @@ def main() -> None:
     if status:
         # Threads of the application may hang: do not wait for them.
         os._exit(status)
+    ending.watch()
 
 
 if __name__ == "__main__":

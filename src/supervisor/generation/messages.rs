@@ -128,6 +128,8 @@ pub(in crate::supervisor) enum Note {
     StopsIn(Duration),
     /// The server drains, and ends.
     Stopping,
+    /// A worker accepts in a slot where one had died, or could not be replaced.
+    Recovered(WorkerId),
     /// A worker did not finish draining in time and is killed.
     Overdue(WorkerId),
     /// A generation has this many workers from now on.

@@ -17,11 +17,20 @@ pub(super) struct Slot {
     /// When the next worker or successor is started.
     pub(super) spawn_at: Option<Instant>,
     respawn_wait: Duration,
+    /// A worker has died here, and none has accepted since.
+    is_broken: bool,
 }
 
 impl Slot {
     fn of(worker: Option<WorkerId>, spawn_at: Option<Instant>) -> Self {
-        Self { worker, successor: None, farewell: None, spawn_at, respawn_wait: RESPAWN_WAIT_MIN }
+        Self {
+            worker,
+            successor: None,
+            farewell: None,
+            spawn_at,
+            respawn_wait: RESPAWN_WAIT_MIN,
+            is_broken: false,
+        }
     }
 
     /// Starts the next process here later, and the one after that later still; returns the wait.
@@ -65,6 +74,14 @@ impl Serving {
         true
     }
 
+    /// Whether `id`, which accepts now, mends what was logged as an error: a slot whose worker had died or could not be
+    /// replaced.
+    pub(super) fn mends(&mut self, id: WorkerId) -> bool {
+        let had_failed = self.last_failure.take().is_some();
+        let slot = self.slots.iter_mut().find(|slot| [slot.worker, slot.successor].contains(&Some(id)));
+        slot.is_some_and(|slot| std::mem::take(&mut slot.is_broken)) || had_failed
+    }
+
     /// Lets the successor `id` take its slot over; returns who worked there before, and how it goes.
     pub(super) fn succeed(&mut self, id: WorkerId) -> Option<(WorkerId, Farewell)> {
         let slot = self.slots.iter_mut().find(|slot| slot.successor == Some(id))?;
@@ -85,6 +102,7 @@ impl Serving {
             return Some(slot.wait_and_spawn(now));
         }
         slot.farewell = None;
+        slot.is_broken = true;
         slot.worker = slot.successor.take();
         if slot.worker.is_some() { None } else { Some(slot.wait_and_spawn(now)) }
     }

@@ -56,6 +56,10 @@ impl Machine {
     }
 }
 
+fn recovered(id: WorkerId) -> Action {
+    Action::Log(Note::Recovered(id))
+}
+
 fn spawned(actions: &[Action]) -> Vec<WorkerId> {
     let spawn = |action: &Action| {
         if let Action::Spawn { id, .. } = action { Some(*id) } else { None }
@@ -175,7 +179,10 @@ fn a_crashed_worker_is_replaced_after_a_wait_that_doubles_and_is_reset() {
         };
         assert_eq!(machine.after(wait.saturating_sub(Duration::from_millis(1))), []);
         workers = spawned(&machine.after(Duration::from_millis(1)));
-        assert_eq!(machine.tell(SupervisorEvent::WorkerReady(workers[0])), [Action::Accept(workers[0])]);
+        assert_eq!(
+            machine.tell(SupervisorEvent::WorkerReady(workers[0])),
+            [Action::Accept(workers[0]), recovered(workers[0])]
+        );
         (workers[0], wait.as_millis())
     };
     let mut worker = WorkerId(1);
@@ -270,8 +277,9 @@ fn a_delayed_stop_serves_on_and_replaces_who_dies_meanwhile() {
     machine.tell(SupervisorEvent::WorkerExited(worker, SEGFAULT));
     let next = spawned(&machine.after(RESPAWN_WAIT_MIN))[0];
     machine.ready(&[next]);
-    assert_eq!(machine.generations.deadline(), Some(machine.now + DELAY - RESPAWN_WAIT_MIN));
-    assert_eq!(machine.after(DELAY - RESPAWN_WAIT_MIN), drains(next));
+    let rest = DELAY.saturating_sub(RESPAWN_WAIT_MIN);
+    assert_eq!(machine.generations.deadline(), Some(machine.now + rest));
+    assert_eq!(machine.after(rest), drains(next));
     assert_eq!(machine.tell(SupervisorEvent::Stop), [Action::Kill(next)]);
 }
 
@@ -348,7 +356,7 @@ fn a_worker_whose_replacement_fails_serves_on_until_another_is_ready() {
     let second = spawned(&machine.after(RESPAWN_WAIT_MIN))[0];
     assert_eq!(
         machine.tell(SupervisorEvent::WorkerReady(second)),
-        [Action::Accept(second), Action::Drain(old[0])]
+        [Action::Accept(second), recovered(second), Action::Drain(old[0])]
     );
 }
 
@@ -360,7 +368,7 @@ fn a_worker_that_dies_while_its_successor_loads_leaves_it_the_slot() {
     let actions = machine.tell(SupervisorEvent::WorkerExited(old[0], SEGFAULT));
     assert_eq!(actions, [Action::Log(Note::Died(old[0], SEGFAULT, None))]);
     assert_eq!(machine.after(DRAIN), []);
-    assert_eq!(machine.tell(SupervisorEvent::WorkerReady(next)), [Action::Accept(next)]);
+    assert_eq!(machine.tell(SupervisorEvent::WorkerReady(next)), [Action::Accept(next), recovered(next)]);
 }
 
 #[test]
@@ -391,7 +399,7 @@ fn the_last_worker_that_serves_is_not_taken_away() {
     let first = spawned(&machine.after(RESPAWN_WAIT_MIN))[0];
     assert_eq!(
         machine.tell(SupervisorEvent::WorkerReady(first)),
-        [Action::Accept(first), Action::Drain(old[1])]
+        [Action::Accept(first), recovered(first), Action::Drain(old[1])]
     );
 }
 

@@ -44,6 +44,7 @@ impl ConnectionTask {
         forwarded: Option<Box<Forwarded>>,
     ) -> Option<CloseReason> {
         let received_at = self.executor.reactor.now();
+        let head = Arc::new(head);
         let (is_head, head_bytes) = (head.facts().is_head, head.length_bytes() as u64);
         self.exchange.reopen(true);
         self.exchange.set_uploading(true);
