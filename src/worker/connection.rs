@@ -27,6 +27,8 @@ mod streaming;
 mod upgrade;
 mod waiting;
 
+/// What the end of a connection counts in the socket's queue (RFC 9293 section 3.4).
+const QUEUED_END_BYTES: usize = 1;
 /// How long the first request of a connection is with the application before the kernel is asked to tell us when its
 /// client leaves. Most are answered sooner, and the call is spared.
 const WATCH_DELAY: Duration = SWEEP_PAUSE;
@@ -306,7 +308,8 @@ impl ConnectionTask {
                     if timed_out {
                         return RelayOutcome::TimedOut;
                     }
-                    if all_written {
+                    // One that has read it all and left may be seen to leave before the end is heard of.
+                    if all_written || end.is_sent && self.stream.queued_bytes() <= QUEUED_END_BYTES {
                         return RelayOutcome::Complete(end);
                     }
                     end.outcome = Outcome::Broken;
