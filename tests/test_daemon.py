@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -339,7 +340,12 @@ def test_output_goes_to_files_and_the_start_to_the_terminal_too(
     out, err = tmp_path / "out.log", tmp_path / "err.log"
     out.write_text("kept\n")
     server = server_factory("apps.identity:app", "-s1", f"--stdout={out}", f"--stderr={err}")
-    assert eventually(lambda: err.read_text() == server.stderr_text())
+
+    def told() -> list[str]:
+        """What the lines of the file say, each of which has its time there."""
+        return re.findall(r'^time=\S+ level=INFO pid=\d+ message="(.*)"$', err.read_text(), re.MULTILINE)
+
+    assert eventually(lambda: told() == server.stderr_text().splitlines())
     assert len(err.read_text().splitlines()) == 3
     server.get("/say?words")
     assert eventually(lambda: err.read_text().endswith("words\n"))
