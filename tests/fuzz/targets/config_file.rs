@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use spawning::cli::{Exit, Settings};
+use spawning::cli::{CliSettings, Exit};
 use spawning::sys::shared_memory;
 use spawning_fuzz::usage;
 
@@ -18,9 +18,9 @@ static NAMED: LazyLock<(File, [String; 2])> = LazyLock::new(|| {
     (file, ["--config".to_owned(), name])
 });
 
-static EMPTY: LazyLock<Settings> = LazyLock::new(|| {
+static EMPTY: LazyLock<CliSettings> = LazyLock::new(|| {
     let words = ["--config".to_owned(), "/dev/null".to_owned()];
-    Settings::read(&words, []).expect("an empty file is a configuration")
+    CliSettings::read(&words, []).expect("an empty file is a configuration")
 });
 
 fuzz_target!(|input: &[u8]| {
@@ -40,5 +40,5 @@ fn read_file(input: &[u8]) -> Result<(), Exit> {
     let (file, words) = &*NAMED;
     file.set_len(0).unwrap();
     file.write_all_at(input, 0).unwrap();
-    Settings::read(words, [])?.action().map(drop)
+    CliSettings::read(words, [])?.action().map(drop)
 }

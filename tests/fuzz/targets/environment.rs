@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use libfuzzer_sys::fuzz_target;
-use spawning::cli::Settings;
+use spawning::cli::CliSettings;
 use spawning_fuzz::usage;
 
 fuzz_target!(|input: &[u8]| {
@@ -20,7 +20,7 @@ fuzz_target!(|input: &[u8]| {
     });
     // The command line is stronger: no variable can name another file.
     let words = ["--config".to_owned(), "/dev/null".to_owned()];
-    if let Err(exit) = Settings::read(&words, variables) {
+    if let Err(exit) = CliSettings::read(&words, variables) {
         usage::check(&exit);
     }
 });
