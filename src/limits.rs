@@ -306,7 +306,9 @@ pub const LONG_REQUEST: Duration = Duration::from_millis(2);
 pub const LONG_CLASS: Duration = Duration::from_millis(5);
 /// A request that lasts so long does not count as running any more, and holds back no other.
 pub const LASTING_MAX: Duration = Duration::from_millis(200);
-/// A request that was held back so long may have the last free thread.
+/// So many requests that last so long and compute are passed by others that compute for long.
+pub const EXCUSED_LONG_MAX: usize = 1;
+/// A request that was held back so long is held back no more.
 pub const HELD_BACK_MAX: Duration = Duration::from_secs(10);
 /// How long a thread works on quick requests before it reads its CPU time once more.
 pub const CPU_READ_AFTER: Duration = Duration::from_micros(500);

@@ -12,6 +12,8 @@ pub(super) enum Fault {
     OlderBehindNewer,
     /// Of an application that computes on several cores at once it is asked what it makes of one.
     OneCoreIsFull,
+    /// Whatever has computed for long is passed by the next that does, until all compute at once.
+    EveryLongIsPassed,
 }
 
 #[cfg(test)]

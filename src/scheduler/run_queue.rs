@@ -7,8 +7,9 @@
 //! request that lasts because it waits, for the interpreter or for a database, says nothing of its class.
 //!
 //! Nothing is held back for ever. A request that lasts for [`LASTING_MAX`] is excused: it does not count as running any
-//! more, and the next of its like may begin beside it, but not on the last thread, which is for the short ones. That,
-//! too, is to be had when the oldest has waited for [`HELD_BACK_MAX`].
+//! more. The next that computes for long may begin beside it, but not on the last thread, which is for the short ones,
+//! and not beside more than [`EXCUSED_LONG_MAX`] that compute on: whoever is short would wait for the interpreter
+//! behind each of them, again and again. When the oldest has waited for [`HELD_BACK_MAX`] it may begin all the same.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use super::class_history::ClassHistory;
 use super::fault::{Fault, is_put_back};
 use super::request_class::RequestClass;
 use super::short_share::ShortShare;
-use crate::limits::{HELD_BACK_MAX, LASTING_MAX, LONG_CLASS, LONG_REQUEST};
+use crate::limits::{EXCUSED_LONG_MAX, HELD_BACK_MAX, LASTING_MAX, LONG_CLASS, LONG_REQUEST};
 
 /// The place of one application thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,9 +131,14 @@ impl<T> RunQueue<T> {
         if self.long < long_max {
             return long_max - self.long;
         }
-        let leaves_a_thread = self.long + 1 < self.works.len();
-        let is_excused = self.long - self.excused_long < long_max;
-        usize::from(is_excused && (leaves_a_thread || self.is_overdue))
+        let may_pass = self.long - self.excused_long < long_max;
+        let is_polite = self.long + 1 < self.works.len() && self.long < long_max + self.excused_long_max();
+        usize::from(may_pass && (is_polite || self.is_overdue))
+    }
+
+    /// So many that are excused and compute may be passed by another.
+    fn excused_long_max(&self) -> usize {
+        if is_put_back(Fault::EveryLongIsPassed) { self.works.len() } else { EXCUSED_LONG_MAX }
     }
 
     /// How many requests could be taken now, if `long_max` long ones may be worked on at once.

@@ -68,6 +68,11 @@ fn without_the_lock_every_core_is_used() {
     run(Model::Parallel);
 }
 
+#[test]
+fn a_short_request_waits_behind_few_that_compute_for_long() {
+    run(Model::Reports);
+}
+
 /// Of so many seeds one at least must show a fault.
 fn is_noticed(fault: Fault, models: &[Model]) -> bool {
     fault::put_back(Some(fault));
@@ -95,4 +100,9 @@ fn no_request_may_be_put_behind_newer_ones() {
 #[test]
 fn without_the_lock_one_core_is_not_all_there_is() {
     assert!(is_noticed(Fault::OneCoreIsFull, &[Model::Parallel]));
+}
+
+#[test]
+fn not_all_that_computes_for_long_may_do_so_at_once() {
+    assert!(is_noticed(Fault::EveryLongIsPassed, &[Model::Reports]));
 }

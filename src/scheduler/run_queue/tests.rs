@@ -298,3 +298,50 @@ fn a_class_that_is_long_no_more_keeps_its_order_whoever_found_that_out() {
     queue.push(4, class(LONG), now);
     assert_eq!(queue.take(places[0], 1, now, CPU), Some(3));
 }
+
+#[test]
+fn of_those_that_compute_on_one_is_passed_until_another_has_waited_for_very_long() {
+    let now = Instant::now();
+    let (mut queue, places) = queue(now);
+    let third = queue.add_place();
+    let fourth = queue.add_place();
+    for item in 1..=4 {
+        queue.push(item, class(LONG), now);
+    }
+    let computes = |at| CPU + at;
+    assert_eq!(queue.take(places[0], 1, now, CPU), Some(1));
+    queue.find_long(now + LASTING_MAX, |_| computes(LASTING_MAX));
+    assert_eq!(queue.take(places[1], 1, now + LASTING_MAX, CPU), Some(2));
+    queue.find_long(now + LASTING_MAX * 2, |_| computes(LASTING_MAX * 2));
+    assert_eq!((queue.excused_long, queue.takeable(1)), (2, 0), "both compute");
+    queue.push(5, class(SHORT), now);
+    assert_eq!(queue.take(third, 1, now + LASTING_MAX * 2, CPU), Some(5));
+    queue.leave(third, now + LASTING_MAX * 2 + MOMENT, all);
+    queue.find_long(now + HELD_BACK_MAX, |_| computes(HELD_BACK_MAX));
+    assert_eq!(queue.take(third, 1, now + HELD_BACK_MAX, CPU), Some(3));
+    queue.find_long(now + HELD_BACK_MAX + LASTING_MAX, |_| computes(HELD_BACK_MAX + LASTING_MAX));
+    assert_eq!(queue.take(fourth, 1, now + HELD_BACK_MAX + LASTING_MAX, CPU), Some(4), "the last thread");
+    queue.leave(places[0], now + HELD_BACK_MAX * 2, all);
+    assert_eq!((queue.long, queue.excused_long), (3, 2));
+}
+
+#[test]
+fn beside_two_that_block_another_may_begin() {
+    let now = Instant::now();
+    let (mut queue, places) = queue(now);
+    queue.add_place();
+    queue.add_place();
+    for item in 1..=3 {
+        queue.push(item, class(LONG), now);
+    }
+    assert_eq!(queue.take(places[0], 1, now, CPU), Some(1));
+    queue.find_long(now + LASTING_MAX, |_| CPU + LASTING_MAX);
+    assert_eq!(queue.take(places[1], 1, now + LASTING_MAX, CPU), Some(2));
+    queue.find_long(now + LASTING_MAX * 2, |_| CPU + LASTING_MAX);
+    queue.find_long(now + LASTING_MAX * 3, |_| CPU + LASTING_MAX);
+    assert_eq!(
+        (queue.excused, queue.excused_long, queue.takeable(1)),
+        (2, 0, 1),
+        "neither computes any more"
+    );
+}

@@ -70,6 +70,8 @@ pub(super) enum Model {
     Blocking,
     /// Long views that make a system call more often than the interpreter changes hands, beside short ones.
     Convoy,
+    /// Four views that compute for seconds between system calls, some of which take long, beside short ones.
+    Reports,
     /// Short requests beside some that compute or wait for long.
     Mixed,
     /// Everybody asks at once, and then nobody does.
@@ -90,6 +92,7 @@ impl Model {
         match self {
             Self::Stuck => 600_000,
             Self::Convoy | Self::Mixed => 300_000,
+            Self::Reports => 1_200_000,
             _ => 150_000,
         }
     }
@@ -105,6 +108,7 @@ impl Model {
             // At the next full thirty milliseconds.
             Self::Bursts => 30_000 - now_us % 30_000 + dice.between(0, 100),
             Self::Changing | Self::Balanced | Self::Parallel => dice.between(10, 100),
+            Self::Reports => dice.between(5_000, 10_000),
             _ => dice.between(10, 1_000),
         }
     }
@@ -117,6 +121,10 @@ impl Model {
             Self::Convoy if dice.per_cent(10) => {
                 Program::new(1, dice.of(&[100, 300, 900]), 5, dice.between(20, 50))
             }
+            Self::Reports if number < 4 => {
+                Program::new(1, dice.of(&[300, 2_000]), dice.of(&[5, 5, 5, 20_000]), 100_000)
+            }
+            Self::Reports => Program::new(10, dice.between(10, 50), 0, 1),
             Self::Mixed if dice.per_cent(15) => Program::new(1, dice.between(5_000, 20_000), 0, 1),
             Self::Mixed if dice.per_cent(10) => Program::new(2, 100, dice.between(5_000, 20_000), 1),
             Self::Bursts if dice.per_cent(30) => blocking(dice),

@@ -19,7 +19,8 @@ const FREE_PER_CENT_MAX: u64 = 50;
 /// So many threads on average may want the interpreter when one alone gets anywhere: what was begun before the change
 /// has to end.
 const THREADS_WANTING_MAX: u64 = 2;
-
+/// So long a short request may take: behind two that compute, and beside others of its like.
+const SHORT_US_MAX: u64 = 3_000;
 /// So many threads may be allowed at most, at any time, where three or four are enough.
 const LIMIT_WHEN_BALANCED_MAX: usize = 5;
 
@@ -104,7 +105,7 @@ impl World {
         let executors = if model == Model::Parallel { executors.max(2) } else { executors };
         let threads = usize::try_from(dice.of(&[1, 2, 3, 4, 8, 16, 32, 64])).unwrap();
         let threads = match model {
-            Model::Stuck => threads.max(2),
+            Model::Stuck | Model::Reports => threads.max(2),
             Model::Parallel | Model::Changing | Model::Balanced => threads.max(16),
             _ => threads,
         };
@@ -131,6 +132,7 @@ impl World {
             Model::Changing | Model::Balanced => most * 2,
             Model::Parallel => most.max(executors as u64) * 2,
             Model::Stuck => dice.between(5, 12),
+            Model::Reports => dice.between(5, 6),
             _ => dice.between(1, most * 2 + 4),
         };
         Self {
@@ -412,6 +414,7 @@ impl World {
         let used = Duration::from_micros(state.cpu_us - state.cpu_at_take_us);
         // The clock is read for long ones only.
         self.scheduler.end(state.place, now, |taken| if taken < LONG_REQUEST { taken } else { used });
+        self.was_answered_soon(request)?;
         let client = self.requests[request].client;
         let think = self.model.think_us(&mut self.dice, self.now);
         self.after(think, Event::Ask { client });
@@ -437,6 +440,17 @@ impl World {
             return Err(format!(
                 "request {request} waited {waited} us, of which a thread was free for {free}"
             ));
+        }
+        Ok(())
+    }
+
+    /// A short request is answered soon, whatever computes beside it.
+    fn was_answered_soon(&self, request: usize) -> Promise {
+        let Request { program, asked_at, .. } = self.requests[request];
+        let took = self.now - asked_at;
+        let is_known = asked_at >= FOLLOWED_WITHIN_US;
+        if self.model == Model::Reports && is_known && program.rounds == 1 && took > SHORT_US_MAX {
+            return Err(format!("short request {request} took {took} us at {} us", self.now));
         }
         Ok(())
     }
