@@ -18,7 +18,8 @@
 //! interval is one that has [elapsed](SwitchInterval::Elapsed) before it begins: whoever is woken by a release,
 //! only to find the lock taken again, asks for it without another sleep. It asks again and again until it has
 //! the lock, which keeps a core busy; therefore it is only for a moment, and holders that let go more rarely
-//! are left to the short interval.
+//! are left to the short interval. Where cores are scarce, the look that ends the moment comes late, and the holder
+//! needs the core that the waiter keeps; waiters then sleep for ten times as long.
 //!
 //! Of a thread that waits for its first use of the interpreter in a request it is known that it waits, and when
 //! it ends. While there is such a thread, nothing else counts as progress: several threads that keep the
@@ -35,6 +36,9 @@ use crate::limits::{
     INTERPRETER_KEPT_MAX, INTERPRETER_LOOK_MAX, INTERPRETER_LOOK_MIN, INTERPRETER_LOOKS_IDLE_MAX,
     SWITCH_INTERVAL_ELAPSED_MAX, SWITCH_INTERVAL_SHORT_MAX,
 };
+
+/// How many times as long as an interval was one that has elapsed, if that was too long, it is none.
+const SLEEPS_AFTER_LATE_LOOK: u32 = 10;
 
 /// How long a thread waits for the interpreter before it asks the holder for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +86,10 @@ pub struct SwitchPolicy {
     kept_since: Option<Instant>,
     /// Since when the interval is short.
     short_since: Option<Instant>,
+    /// Since when it is one that has elapsed.
+    elapsed_since: Option<Instant>,
+    /// Until then it is not, because it was for too long.
+    sleeps_until: Option<Instant>,
     pause: Duration,
     /// Looks in a row that had nothing to tell.
     idle_looks: u32,
@@ -106,6 +114,8 @@ impl SwitchPolicy {
             looked_at: None,
             kept_since: None,
             short_since: None,
+            elapsed_since: None,
+            sleeps_until: None,
             pause: INTERPRETER_KEPT_MAX,
             idle_looks: 0,
         }
@@ -118,6 +128,29 @@ impl SwitchPolicy {
 
     /// Learns from a look.
     pub fn look(&mut self, look: Look, now: Instant) -> Decision {
+        self.end_elapsed(now);
+        let mut decision = self.decide(look, now);
+        if decision.interval == SwitchInterval::Elapsed {
+            if self.sleeps_until.is_some_and(|until| now < until) {
+                decision.interval = SwitchInterval::Short;
+            } else {
+                self.elapsed_since = Some(now);
+            }
+        }
+        decision
+    }
+
+    /// A look that is late tells that cores are scarce. Waiters that did not sleep have had one meanwhile, which the
+    /// holder lacked: they had better sleep for some time.
+    fn end_elapsed(&mut self, now: Instant) {
+        let Some(since) = self.elapsed_since.take() else { return };
+        let lasted = now.saturating_duration_since(since);
+        if lasted >= SWITCH_INTERVAL_ELAPSED_MAX * 2 {
+            self.sleeps_until = Some(now + lasted * SLEEPS_AFTER_LATE_LOOK);
+        }
+    }
+
+    fn decide(&mut self, look: Look, now: Instant) -> Decision {
         let change = self.compare(look, now);
         if change.has_moved {
             self.kept_since = (look.is_held || look.waiting > 0).then_some(now);
@@ -290,6 +323,45 @@ mod tests {
             "waiters do not sleep for {elapsed:?} of {:?}",
             usual + short + elapsed
         );
+    }
+
+    /// The decisions of so many looks, one every pause, at a thread that keeps the interpreter; each look that ends an
+    /// elapsed interval is late by so much.
+    fn intervals(looks: usize, late: Duration) -> Vec<(SwitchInterval, Duration)> {
+        let mut now = Instant::now();
+        let mut policy = kept(now);
+        let decide = || {
+            let decision = policy.look(held(1, 1, 2), now);
+            let is_elapsed = decision.interval == SwitchInterval::Elapsed;
+            let pause = decision.next_look.unwrap() + if is_elapsed { late } else { Duration::ZERO };
+            now += pause;
+            (decision.interval, pause)
+        };
+        std::iter::repeat_with(decide).take(looks).collect()
+    }
+
+    #[test]
+    fn where_cores_are_scarce_waiters_sleep_nearly_always() {
+        let time = |intervals: &[(SwitchInterval, Duration)], of: SwitchInterval| -> Duration {
+            intervals.iter().filter(|(interval, _)| *interval == of).map(|(_, pause)| *pause).sum()
+        };
+        for late in [MS, MS * 4, MS * 20] {
+            let intervals = intervals(2_000, late);
+            let elapsed = time(&intervals, SwitchInterval::Elapsed);
+            let asleep = time(&intervals, SwitchInterval::Usual) + time(&intervals, SwitchInterval::Short);
+            assert!(elapsed > Duration::ZERO && elapsed * 9 < asleep, "{elapsed:?} beside {asleep:?}");
+            assert!(time(&intervals, SwitchInterval::Short) > Duration::ZERO, "it is asked all the same");
+        }
+    }
+
+    #[test]
+    fn a_look_that_is_a_little_late_changes_nothing() {
+        let count = |late| {
+            let is_elapsed = |decided: &&(SwitchInterval, Duration)| decided.0 == SwitchInterval::Elapsed;
+            intervals(2_000, late).iter().filter(is_elapsed).count()
+        };
+        assert!(count(INTERPRETER_LOOK_MIN) * 2 > count(Duration::ZERO));
+        assert!(count(MS) * 2 < count(Duration::ZERO));
     }
 
     #[test]
