@@ -37,7 +37,7 @@ use crate::limits::{
     SWITCH_INTERVAL_ELAPSED_MAX, SWITCH_INTERVAL_SHORT_MAX,
 };
 
-/// How many times as long as an interval was one that has elapsed, if that was too long, it is none.
+/// After an elapsed interval that was meant for a moment and lasted, there is none for so many times as long.
 const SLEEPS_AFTER_LATE_LOOK: u32 = 10;
 
 /// How long a thread waits for the interpreter before it asks the holder for it.
