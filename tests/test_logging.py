@@ -97,6 +97,7 @@ def test_json_lines_hold_the_request_id(server_factory: ServerFactory) -> None:
         "protocol": "HTTP/1.1",
         "status": 200,
         "bytes": 42,
+        "complete": True,
         "referer": None,
         "user_agent": '"b"',
         "request_id": "7f3a",
