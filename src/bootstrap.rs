@@ -2,10 +2,10 @@
 //! protocol.
 //!
 //! The supervisor writes a [`Bootstrap`] as JSON into a file in memory and executes
-//! `python -m spawning.worker <number of that descriptor>`. Of all its descriptors the child inherits that file, the
-//! listening sockets, the scoreboard and one end of a control socket, all under the numbers they have in the parent.
-//! From then on both speak over the control socket: a [`Report`] up, an [`Order`] down, and end of file when the other
-//! side is dead.
+//! `python -m spawning.worker <number of that descriptor>`, followed by words that are for `ps` alone. Of all its
+//! descriptors the child inherits that file, the listening sockets, the scoreboard and one end of a control socket, all
+//! under the numbers they have in the parent. From then on both speak over the control socket: a [`Report`] up, an
+//! [`Order`] down, and end of file when the other side is dead.
 
 use std::ffi::OsString;
 use std::io;
@@ -190,7 +190,7 @@ pub fn event_loop(config: &Config) -> EventLoop {
 /// What all workers of one supervisor have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct Inheritance<'a> {
-    /// The command a worker runs, but for its last argument, the number of its bootstrap descriptor.
+    /// The command a worker runs, but for the number of its bootstrap descriptor and what follows that.
     pub command: &'a [OsString],
     /// The configuration of the server.
     pub config: &'a Config,
@@ -228,6 +228,11 @@ pub fn spawn_worker(
     placement: WorkerPlacement,
 ) -> io::Result<(u32, SupervisorControl)> {
     let (parent, child) = ControlSocket::pair()?;
+    let shown = [
+        inheritance.config.site(),
+        format!("slot={}", placement.slot),
+        format!("generation={}", placement.generation),
+    ];
     let bootstrap = Bootstrap {
         config: inheritance.config.clone(),
         generation: placement.generation,
@@ -243,13 +248,14 @@ pub fn spawn_worker(
     };
     let mut inherited = vec![child.as_fd(), inheritance.scoreboard];
     inherited.extend(inheritance.listeners.iter().map(|(fd, _)| fd.as_fd()));
-    let pid = spawn(inheritance.command, &bootstrap, inherited, inheritance.start)?;
+    let pid = spawn((inheritance.command, &shown), &bootstrap, inherited, inheritance.start)?;
     Ok((pid, ControlChannel::new(parent)))
 }
 
-/// Starts `command` with a descriptor of `bootstrap` as its last argument.
+/// Starts `command` with a descriptor of `bootstrap` as an argument, and after it the words `shown`, which the child
+/// ignores: `ps` shows them.
 fn spawn(
-    command: &[OsString],
+    (command, shown): (&[OsString], &[String]),
     bootstrap: &impl Serialize,
     inherited: Vec<BorrowedFd<'_>>,
     start: process::Start<'_>,
@@ -257,6 +263,7 @@ fn spawn(
     let file = shared_memory::create_file(c"spawning-bootstrap", &serde_json::to_vec(bootstrap)?)?;
     let mut command = command.to_vec();
     command.push(file.as_raw_fd().to_string().into());
+    command.extend(shown.iter().map(OsString::from));
     let mut inherited: Vec<BorrowedFd<'_>> = inherited;
     inherited.push(file.as_fd());
     process::spawn(&command, &inherited, start)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::HttpLimits;
+use crate::limits::{HttpLimits, SITE_CHARS_MAX};
 
 mod application;
 mod bind;
@@ -325,6 +325,15 @@ impl Config {
     /// Threads that run the application in each process: in green mode the main thread does, alone.
     pub fn application_threads(&self) -> usize {
         self.threads.max(1)
+    }
+
+    /// What `ps` shows beside each process to tell sites apart: the application, the settings or the file that is
+    /// served. Arguments of a factory are left out, as everybody on the machine can read it.
+    pub fn site(&self) -> String {
+        let own_factory = self.factory.starts_with("spawning.");
+        let name = self.arguments.first().filter(|_| own_factory).unwrap_or(&self.factory);
+        let name = name.split_once('(').map_or(name.as_str(), |(name, _)| name);
+        name.chars().filter(|letter| !letter.is_control()).take(SITE_CHARS_MAX).collect()
     }
 
     /// Whether the application is named by its dotted path, with no factory of the user's in between.

@@ -345,6 +345,8 @@ pub const PROBE_PAUSE_MIN: Duration = Duration::from_millis(2);
 /// How rarely that is tried once it has failed again and again.
 pub const PROBE_PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// So much of a site's name is shown on the command lines of its processes, in characters.
+pub const SITE_CHARS_MAX: usize = 200;
 /// Longest configuration file, in bytes.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Longest answer of a config factory, in bytes of JSON.

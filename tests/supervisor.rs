@@ -61,7 +61,7 @@ fn adopt_stranger() {
 
 #[test]
 fn play_worker() {
-    let Some(bootstrap) = std::env::args().next_back().and_then(|last| last.parse().ok()) else { return };
+    let Some(bootstrap) = std::env::args().find_map(|word| word.parse().ok()) else { return };
     let resources = WorkerResources::receive(bootstrap).unwrap();
     let behaviour = fs::read_to_string(std::env::var("BEHAVIOUR").unwrap()).unwrap();
     match behaviour.as_str() {

@@ -59,11 +59,12 @@ def start(server_factory: ServerFactory, site: Path, *arguments: str) -> Server:
 
 
 def supervisors(server: Server) -> list[int]:
-    """The processes of the session that are no workers."""
+    """The processes of the session that are nobody's children."""
     found = []
     for process in server.processes():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if b"spawning.worker" not in Path(f"/proc/{process}/cmdline").read_bytes():
+            command = Path(f"/proc/{process}/cmdline").read_bytes()
+            if not re.search(rb"spawning\.(worker|status)", command):
                 found.append(process)
     return found
 
@@ -285,6 +286,54 @@ def test_quit_stops_at_once(server_factory: ServerFactory, tmp_path: Path) -> No
         server.signal(signal.SIGQUIT)
         assert server.wait() == 0
     assert server.processes() == []
+
+
+# What ps shows
+
+
+def shown(server: Server) -> list[str]:
+    """The names of the children of a server, and their command lines after the number of the descriptor."""
+    lines = []
+    for process in server.processes():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            words = Path(f"/proc/{process}/cmdline").read_text().split("\0")
+            name = Path(f"/proc/{process}/comm").read_text().strip()
+            for role in ("worker", "status"):
+                if f"spawning.{role}" in words:
+                    rest = words[words.index(f"spawning.{role}") + 2 : -1]
+                    lines.append(" ".join([name, role, *rest]))
+    return sorted(lines)
+
+
+@pytest.mark.parametrize("mode", ["--threads=2", "--main-thread"])
+def test_ps_shows_site_role_slot_and_generation(server_factory: ServerFactory, site: Path, mode: str) -> None:
+    server = start(server_factory, site, "-s2", mode, "--status-port=0")
+
+    def shows(generation: int) -> bool:
+        return eventually(
+            lambda: (
+                shown(server)
+                == [
+                    f"spawn-status status {APP}",
+                    f"worker-0-g{generation} worker {APP} slot=0 generation={generation}",
+                    f"worker-1-g{generation} worker {APP} slot=1 generation={generation}",
+                ]
+            )
+        )
+
+    assert shows(1), shown(server)
+    server.signal(signal.SIGHUP)
+    assert shows(2), shown(server)
+    victim = workers(server, 2)[0]
+    os.kill(victim, signal.SIGKILL)
+    assert eventually(lambda: victim not in server.processes())
+    assert shows(2), shown(server)
+    server.signal(signal.SIGUSR2)
+    assert server.wait() == 0
+    assert shows(1), shown(server)
+    (successor,) = supervisors(server)
+    os.kill(successor, signal.SIGTERM)
+    assert eventually(lambda: server.processes() == [])
 
 
 # Another supervisor

@@ -30,7 +30,7 @@ pub struct StatusBootstrap {
 /// What it is given.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusInheritance<'a> {
-    /// The command it runs, but for its last argument, the number of its bootstrap descriptor.
+    /// The command it runs, but for the number of its bootstrap descriptor and what follows that.
     pub command: &'a [OsString],
     /// See [`StatusBootstrap::config`].
     pub config: &'a Config,
@@ -61,7 +61,12 @@ pub fn spawn_status(inheritance: &StatusInheritance<'_>) -> io::Result<(u32, Sup
     };
     let inherited = vec![child.as_fd(), inheritance.scoreboard, inheritance.listener];
     Ok((
-        spawn(inheritance.command, &bootstrap, inherited, process::Start::default())?,
+        spawn(
+            (inheritance.command, &[inheritance.config.site()]),
+            &bootstrap,
+            inherited,
+            process::Start::default(),
+        )?,
         ControlChannel::new(parent),
     ))
 }

@@ -220,6 +220,24 @@ fn only_the_default_factory_wants_dotted_paths() {
 }
 
 #[test]
+fn a_site_is_named_without_what_not_everybody_should_read() {
+    let site = |factory: Option<&str>, argument: &str| {
+        let factory = factory.map(str::to_owned);
+        let arguments = vec![argument.to_owned(), "mysite.middleware".to_owned()];
+        read(&RawOptions { arguments, factory, ..options() }).unwrap().site()
+    };
+    assert_eq!(site(None, "mysite.wsgi:application"), "mysite.wsgi:application");
+    assert_eq!(site(None, "mysite:create_app(key='secret')"), "mysite:create_app");
+    let paste = Some("spawning.paste_factory.config_factory");
+    assert_eq!(site(paste, "etc/site.ini"), "etc/site.ini");
+    assert_eq!(site(paste, "no\u{0}\u{1b}[1m.ini"), "no[1m.ini", "what no command line can hold");
+    assert_eq!(site(Some("mysite.conf.factory"), "secret"), "mysite.conf.factory");
+    let long = "a".repeat(SITE_CHARS_MAX);
+    assert_eq!(site(None, &long), long);
+    assert_eq!(site(None, &format!("{long}b")), long);
+}
+
+#[test]
 fn the_access_log_goes_to_standard_output_nowhere_or_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let new = directory.path().join("new.log");

@@ -36,6 +36,7 @@ const EXIT_OPERATING_SYSTEM: i32 = 71;
 /// Answers until the supervisor is gone; returns the process's exit status.
 pub fn run(resources: StatusResources) -> i32 {
     signals::leave_to_supervisor();
+    process::name_this_process("spawn-status");
     let StatusResources { bootstrap, listener, control, scoreboard } = resources;
     let (core, config) = (bootstrap.core, Arc::new(bootstrap.config));
     let observer = Observer::new(Arc::clone(&config), scoreboard);

@@ -59,7 +59,7 @@ use working_directory::WorkingDirectory;
 /// Seats beyond the most workers there can be, for those whose end is not yet dealt with.
 const SPARE_ROWS: usize = 4;
 
-/// What starts a child when the number of its bootstrap descriptor is added as the last argument.
+/// What starts a child when the number of its bootstrap descriptor is added.
 #[derive(Clone, Debug)]
 pub struct Commands {
     /// Starts a worker.

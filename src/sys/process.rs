@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid, gettid};
 
 use super::signals;
 
@@ -280,8 +280,18 @@ pub fn thread_number() -> u64 {
     thread as u64 // a number in glibc, a pointer in musl
 }
 
-/// Gives the calling thread the name that `ps -L`, `top -H` and debuggers show; its first 15 bytes count.
+/// Gives this process the name that `top` and `ps -o comm` show, that of its main thread; its first 15 bytes count.
+pub fn name_this_process(name: &str) {
+    // No name is worth a failure.
+    let _ = std::fs::write("/proc/self/comm", name);
+}
+
+/// Gives the calling thread the name that `ps -L`, `top -H` and debuggers show; its first 15 bytes count. The main
+/// thread keeps its own, which is that of the process.
 pub fn name_this_thread(name: &str) {
+    if gettid() == getpid() {
+        return;
+    }
     // A name with a NUL byte is the only fault, and no name is worth a failure.
     if let Ok(name) = std::ffi::CString::new(name) {
         let _ = nix::sys::prctl::set_name(&name);

@@ -121,6 +121,7 @@ impl Lifecycle {
 pub fn run(resources: WorkerResources, application: &Arc<dyn Application>) -> i32 {
     let WorkerResources { bootstrap, listeners, control, scoreboard } = resources;
     let config = Arc::new(bootstrap.config.clone());
+    process::name_this_process(&format!("worker-{}-g{}", bootstrap.slot, bootstrap.generation));
     // Before the application is loaded, so that its threads stay beside their executor as well.
     if config.pin == Pin::All
         && let Err(error) = affinity::pin_this_thread(&bootstrap.cores)

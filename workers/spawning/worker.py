@@ -1,4 +1,7 @@
-"""A worker process: ``python -m spawning.worker FD``, started by the supervisor alone."""
+"""A worker process: ``python -m spawning.worker FD``, started by the supervisor alone.
+
+The words after the descriptor are for those who read ``ps``.
+"""
 
 import os
 import sys
