@@ -77,15 +77,20 @@ class Systemd:
         self._socket.close()
 
 
+def nobody_can_run(python: str, program: str = "") -> bool:
+    """Whether the user nobody may run that interpreter, and in it a program."""
+    # Through a shell: setpriv itself still has root's capabilities when it starts a program.
+    become = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    become += ["sh", "-c", 'exec "$0" -c "$1"', python, program]
+    return subprocess.run(become, check=False, capture_output=True).returncode == 0
+
+
 @pytest.fixture
 def unprivileged() -> Iterator[Path]:
     """A directory in which the user nobody may write, where this test may become that user."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
-    # Through a shell: setpriv itself still has root's capabilities when it starts a program.
-    become = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-    become += ["sh", "-c", 'exec "$0" -c ""', sys.executable]
-    if subprocess.run(become, check=False, capture_output=True).returncode != 0:
+    if not nobody_can_run(sys.executable):
         pytest.skip(f"nobody cannot run {sys.executable}")
     # Not pytest's, which is closed to others.
     with tempfile.TemporaryDirectory() as name:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+import spawning
 from conftest import ServerFactory
 from server import TESTS, Server, run_to_end, spawn_command
 from service import (
@@ -26,6 +28,7 @@ from service import (
     children,
     eventually,
     listens,
+    nobody_can_run,
     open_files,
     status,
     unix_get,
@@ -261,6 +264,53 @@ def test_privileges_are_dropped_after_the_bind_and_for_good(unprivileged: Path) 
         assert daemon.ended()
         # Its directory is closed to it now, so the file could not be removed; but it names nobody.
         assert daemon.pid_file.read_text() == ""
+
+
+def names_another(pid_file: Path, pid: int) -> bool:
+    """Whether a pid file holds the number of a process, but not that one."""
+    return pid_file.read_text() not in ("", f"{pid}\n")
+
+
+def test_every_signal_finds_a_server_that_may_not_write_where_its_files_are(tmp_path: Path) -> None:
+    """As in /run and /var/log: pid file, log and socket were made by root, who is gone."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    package = str(Path(spawning.__file__).parents[1])
+    program = f"import sys; sys.path.insert(0, {package!r}); import spawning._core"
+    pythons = (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
+    python = next((python for python in pythons if nobody_can_run(python, program)), None)
+    if python is None:
+        pytest.skip("nobody cannot run this package in a Python of this version")
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        (directory / "app.py").write_text(
+            "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'Hello']\n"
+        )
+        pid_file, log, path = (directory / name for name in ("pid", "log", "http.sock"))
+        log.touch(0o644)
+        options = ["-d", "-s1", "-unobody", f"-bunix:{path}", f"--pidfile={pid_file}", f"--stderr={log}"]
+        started = subprocess.run(
+            [python, "-m", "spawning", *options, "app:app"],
+            cwd=directory,
+            env={**os.environ, "PYTHONPATH": package},
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        assert started.returncode == 0, started.stderr
+        last = int(pid_file.read_text())
+        try:
+            for _ in range(2):
+                os.kill(last, signal.SIGHUP)
+                os.kill(last, signal.SIGUSR1)
+                os.kill(last, signal.SIGUSR2)
+                assert eventually(partial(names_another, pid_file, last)), log.read_text()
+                last = int(pid_file.read_text())
+                assert unix_get(path).body == b"Hello"
+        finally:
+            os.kill(last, signal.SIGTERM)
+        assert eventually(lambda: pid_file.read_text() == ""), log.read_text()
 
 
 def test_the_groups_of_the_starter_are_not_kept(unprivileged: Path) -> None:

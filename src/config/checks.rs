@@ -183,9 +183,14 @@ pub(super) fn access_log(word: Option<&str>) -> Result<AccessLog, ConfigError> {
 }
 
 /// The path is made absolute because an application may change its directory before the file is opened.
-pub(super) fn writable_file(word: &str) -> Result<PathBuf, String> {
+pub(super) fn file(word: &str) -> Result<PathBuf, String> {
     not_empty(word)?;
-    let file = absolute(word)?;
+    absolute(word)
+}
+
+/// A [`file`] that can be written, or made.
+pub(super) fn writable_file(word: &str) -> Result<PathBuf, String> {
+    let file = file(word)?;
     match fs::metadata(&file) {
         Ok(found) if found.is_dir() => return Err(format!("{word:?} is a directory, not a file")),
         // Only a regular file is tried: to open a pipe would wait for its reader.

@@ -8,6 +8,8 @@ use super::{ConfigError, Description, RawOptions, checks};
 use crate::limits::{UNIX_MODE, UNIX_MODE_MAX};
 
 const NONE: &str = "none";
+/// What an older supervisor leaves to the one it starts (`sys::process::HANDOVER_VARIABLE`).
+const HANDOVER: &str = "SPAWNING_HANDOVER";
 
 /// How a unix socket that is bound appears in the file system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +110,10 @@ fn account(flag: &str, word: &str) -> Result<Account, ConfigError> {
 
 fn file(flag: &str, word: &str) -> Result<PathBuf, ConfigError> {
     let hint = format!("name a file in a writable directory, for example {flag} /tmp/mysite");
-    checks::writable_file(word).map_err(|fault| ConfigError::new(flag, fault, hint))
+    // A supervisor that takes over inherits the files, open, and may by now be a user that could not open them.
+    let path =
+        if std::env::var_os(HANDOVER).is_some() { checks::file(word) } else { checks::writable_file(word) };
+    path.map_err(|fault| ConfigError::new(flag, fault, hint))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The starter of the server, until it serves: a person at a terminal, or a command that waits for a daemon.
 
 use std::fs::File;
+use std::io::ErrorKind::PermissionDenied;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 
@@ -121,13 +122,22 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    /// Opens the files of `--stdout` and `--stderr`; those that are new will belong to `owner`.
-    pub(super) fn open(service: &Service, owner: Option<&Identity>) -> Result<Self, StartFailure> {
+    /// Opens the files of `--stdout` and `--stderr`; those that are new will belong to `owner`. The streams of a server
+    /// that `takes_over` lead there already, should its user not be allowed to open the files.
+    pub(super) fn open(
+        service: &Service,
+        owner: Option<&Identity>,
+        takes_over: bool,
+    ) -> Result<Self, StartFailure> {
         let open = |flag: &str, path: Option<&std::path::Path>| {
             if path.is_none() && !service.daemonize {
                 return Ok(None);
             }
-            open_or_discard(path, owner).map(Some).map_err(|error| StartFailure {
+            let opened = open_or_discard(path, owner);
+            if takes_over && opened.as_ref().is_err_and(|error| error.kind() == PermissionDenied) {
+                return Ok(None);
+            }
+            opened.map(Some).map_err(|error| StartFailure {
                 status: EXIT_OPERATING_SYSTEM,
                 message: format!(
                     "{flag}: cannot open {}: {error}",

@@ -39,7 +39,7 @@ impl<'a> Supervisor<'a> {
         let pid_file = config.service.pid_file.as_deref().filter(|_| predecessor.is_none());
         let pid_file = pid_file.map(PidFile::write).transpose()?;
         let owner = identities.server.as_ref();
-        let outputs = Outputs::open(&config.service, owner)?;
+        let outputs = Outputs::open(&config.service, owner, predecessor.is_some())?;
         launch.say(&announcements::greeting(python_version));
         announcements::few_files(&config, OPEN_FILES.hard()).inspect(|warning| launch.say(warning));
         let listeners =
